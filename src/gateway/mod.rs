@@ -1,0 +1,2 @@
+//! The journey of a request.
+pub mod plan;

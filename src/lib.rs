@@ -1,0 +1,6 @@
+//! countersign
+
+pub mod gateway;
+pub mod route;
+pub mod server;
+pub mod verify;

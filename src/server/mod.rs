@@ -1,0 +1,3 @@
+//! Sockets, TLS, drain.
+mod spec;
+pub use spec::{ListenerSpec, ServerLimits};

@@ -1,0 +1,39 @@
+//! What a server is built from. Compiled from the configuration; knows nothing of it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One listening address.
+#[derive(Clone, Debug)]
+pub struct ListenerSpec {
+    /// What logs and metrics call it.
+    pub name: Arc<str>,
+    /// Where to listen; port 0 takes any free one.
+    pub address: SocketAddr,
+    /// `None` for plain HTTP/1.1.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Connections open at once, over all workers; further ones wait in the kernel's queue.
+    pub max_connections: usize,
+}
+
+/// Limits and timeouts that hold before a route is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// Largest request head, in bytes.
+    pub header_bytes: usize,
+    /// Most header fields in a request; at most 100, which is as far as hyper goes.
+    pub header_count: usize,
+    /// Whole TLS handshake.
+    pub tls_handshake: Duration,
+    /// From the first byte of a request head to its last.
+    pub request_head: Duration,
+    /// A connection without a request on it.
+    pub keep_alive: Duration,
+    /// Longest pause in which a peer takes no byte of an answer.
+    pub send_stall: Duration,
+    /// Longest time for requests in flight once told to stop.
+    pub drain: Duration,
+    /// Whether the sender's spelling of header names is to be kept for some upstream.
+    pub preserve_header_case: bool,
+}
