@@ -24,7 +24,7 @@ pub const CHALLENGE_VALUE_CAP: usize = 256;
 const TOKEN_KEY: &[u8] = b"verification-token";
 const CHALLENGE_KEY: &[u8] = b"challenge";
 const MESSAGE_KEYS: [&[u8]; 2] = [b"Meta", b"resourceType"];
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// How a challenge came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -147,9 +147,12 @@ pub(in crate::verify) struct Candidate<'a> {
 
 impl<'a> Candidate<'a> {
     /// Reads a whole body; `None` when it is not a challenge.
-    pub(in crate::verify) fn in_body(body: &'a [u8]) -> Option<Self> {
+    ///
+    /// Text, not bytes: raw bytes that are not UTF-8 make serde_json give up on the object they stand in, so
+    /// the caller replaces them first. The replacement character is outside the alphabet of values.
+    pub(in crate::verify) fn in_body(body: &'a str) -> Option<Self> {
         let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-        let mut json = serde_json::Deserializer::from_slice(body);
+        let mut json = serde_json::Deserializer::from_str(body);
         let candidate = json.deserialize_map(TopLevel).ok()??;
         json.end().ok()?;
         Some(candidate)
@@ -191,8 +194,8 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// Visits the top level of a JSON document. Works on bytes throughout: unpaired surrogates and invalid UTF-8,
-/// which Rust strings cannot hold, must not make a challenge look like something else.
+/// Visits the top level of a JSON document. Keys and values are bytes: escapes of unpaired surrogates, which
+/// Rust strings cannot hold, must not make a challenge look like something else.
 struct TopLevel;
 
 impl<'de> Visitor<'de> for TopLevel {
@@ -316,6 +319,11 @@ mod tests {
                 true,
             ),
             (
+                "not UTF-8 in a value",
+                b"{\"verification-token\":\"\xff\",\"challenge\":[\"\x80\"]}",
+                true,
+            ),
+            (
                 "message",
                 br#"{"Meta":{},"verification-token":"t","challenge":"c"}"#,
                 false,
@@ -355,16 +363,15 @@ mod tests {
             ("empty", b"", false),
         ];
         for (name, body, expected) in cases {
-            assert_eq!(Candidate::in_body(body).is_some(), *expected, "{name}");
+            let body = String::from_utf8_lossy(body);
+            assert_eq!(Candidate::in_body(&body).is_some(), *expected, "{name}");
         }
     }
 
     #[test]
     fn deep_nesting_is_passed_over_not_followed() {
-        let mut body = br#"{"verification-token":"t","challenge":"c","x":"#.to_vec();
-        body.extend(std::iter::repeat_n(b'[', 100_000));
-        body.extend(std::iter::repeat_n(b']', 100_000));
-        body.push(b'}');
+        let (open, close) = ("[".repeat(100_000), "]".repeat(100_000));
+        let body = format!(r#"{{"verification-token":"t","challenge":"c","x":{open}{close}}}"#);
         assert!(Candidate::in_body(&body).is_some());
     }
 

@@ -160,9 +160,16 @@ impl Redox {
     }
 
     /// Whether any `Authorization` line carries a token of this route. Redox has been documented to send it
-    /// there too, and a token that stays here must not leave by the other door.
+    /// there too, and a token that stays here must not leave by the other door: neither under another scheme
+    /// nor under none.
     fn token_in_authorization(&self, headers: &HeaderMap, now: UnixTime) -> bool {
-        bearer_tokens(headers).any(|token| self.tokens.find(token, now) != Match::None)
+        let is_token = |text: &[u8]| self.tokens.find(text, now) != Match::None;
+        headers.get_all(AUTHORIZATION).iter().any(|value| {
+            let value = value.as_bytes();
+            let mut parts = value.splitn(2, u8::is_ascii_whitespace);
+            let credentials = parts.nth(1).unwrap_or_default().trim_ascii_start();
+            is_token(value) || is_token(credentials)
+        })
     }
 
     fn judge_challenge(
@@ -208,7 +215,8 @@ impl Pending<'_> {
 
     /// Decides with the whole body, which is at most [`Pending::body_cap`] bytes.
     pub fn finish(self, body: &[u8], now: UnixTime) -> Verdict {
-        let Some(candidate) = Candidate::in_body(body) else {
+        let body = String::from_utf8_lossy(body);
+        let Some(candidate) = Candidate::in_body(&body) else {
             return self.overflow();
         };
         self.scheme

@@ -1,1 +1,6 @@
+//! Tests of countersign from outside.
 
+#![cfg(test)]
+
+mod scheme;
+mod vectors;
