@@ -265,104 +265,106 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Bytes<'a> {
 mod tests {
     use super::*;
 
+    /// Name, body, and whether it is a challenge.
+    const SHAPES: &[(&str, &[u8], bool)] = &[
+        (
+            "compact",
+            br#"{"verification-token":"t","challenge":"c"}"#,
+            true,
+        ),
+        (
+            "keys swapped",
+            br#"{"challenge":"c","verification-token":"t"}"#,
+            true,
+        ),
+        (
+            "white space",
+            b" {\r\n\t\"verification-token\" : \"t\" , \"challenge\" : \"c\" }\n",
+            true,
+        ),
+        (
+            "byte order mark",
+            b"\xef\xbb\xbf{\"verification-token\":\"t\",\"challenge\":\"c\"}",
+            true,
+        ),
+        (
+            "escaped key",
+            br#"{"verification\u002dtoken":"t","\u0063hallenge":"c"}"#,
+            true,
+        ),
+        (
+            "extra keys",
+            br#"{"verification-token":"t","challenge":"c","more":{"a":[1]}}"#,
+            true,
+        ),
+        (
+            "number",
+            br#"{"verification-token":"t","challenge":7}"#,
+            true,
+        ),
+        (
+            "repeated",
+            br#"{"verification-token":"t","challenge":"c","challenge":"d"}"#,
+            true,
+        ),
+        (
+            "unpaired surrogate",
+            br#"{"verification-token":"t","challenge":"\ud800"}"#,
+            true,
+        ),
+        (
+            "not UTF-8 beside it",
+            b"{\"verification-token\":\"t\",\"challenge\":\"c\",\"x\":\"\xff\"}",
+            true,
+        ),
+        (
+            "not UTF-8 in a value",
+            b"{\"verification-token\":\"\xff\",\"challenge\":[\"\x80\"]}",
+            true,
+        ),
+        (
+            "message",
+            br#"{"Meta":{},"verification-token":"t","challenge":"c"}"#,
+            false,
+        ),
+        (
+            "resource",
+            br#"{"verification-token":"t","challenge":"c","resourceType":"Bundle"}"#,
+            false,
+        ),
+        (
+            "nested decoy",
+            br#"{"Meta":{"challenge":"c","verification-token":"t"}}"#,
+            false,
+        ),
+        ("challenge alone", br#"{"challenge":"c"}"#, false),
+        ("token alone", br#"{"verification-token":"t"}"#, false),
+        (
+            "other case",
+            br#"{"Verification-Token":"t","Challenge":"c"}"#,
+            false,
+        ),
+        (
+            "array",
+            br#"[{"verification-token":"t","challenge":"c"}]"#,
+            false,
+        ),
+        (
+            "two documents",
+            br#"{"verification-token":"t","challenge":"c"}{}"#,
+            false,
+        ),
+        (
+            "cut off",
+            br#"{"verification-token":"t","challenge":"c""#,
+            false,
+        ),
+        ("empty", b"", false),
+    ];
+
     #[test]
     fn tells_challenges_from_everything_else() {
-        let cases: &[(&str, &[u8], bool)] = &[
-            (
-                "compact",
-                br#"{"verification-token":"t","challenge":"c"}"#,
-                true,
-            ),
-            (
-                "keys swapped",
-                br#"{"challenge":"c","verification-token":"t"}"#,
-                true,
-            ),
-            (
-                "white space",
-                b" {\r\n\t\"verification-token\" : \"t\" , \"challenge\" : \"c\" }\n",
-                true,
-            ),
-            (
-                "byte order mark",
-                b"\xef\xbb\xbf{\"verification-token\":\"t\",\"challenge\":\"c\"}",
-                true,
-            ),
-            (
-                "escaped key",
-                br#"{"verification\u002dtoken":"t","\u0063hallenge":"c"}"#,
-                true,
-            ),
-            (
-                "extra keys",
-                br#"{"verification-token":"t","challenge":"c","more":{"a":[1]}}"#,
-                true,
-            ),
-            (
-                "number",
-                br#"{"verification-token":"t","challenge":7}"#,
-                true,
-            ),
-            (
-                "repeated",
-                br#"{"verification-token":"t","challenge":"c","challenge":"d"}"#,
-                true,
-            ),
-            (
-                "unpaired surrogate",
-                br#"{"verification-token":"t","challenge":"\ud800"}"#,
-                true,
-            ),
-            (
-                "not UTF-8 beside it",
-                b"{\"verification-token\":\"t\",\"challenge\":\"c\",\"x\":\"\xff\"}",
-                true,
-            ),
-            (
-                "not UTF-8 in a value",
-                b"{\"verification-token\":\"\xff\",\"challenge\":[\"\x80\"]}",
-                true,
-            ),
-            (
-                "message",
-                br#"{"Meta":{},"verification-token":"t","challenge":"c"}"#,
-                false,
-            ),
-            (
-                "resource",
-                br#"{"verification-token":"t","challenge":"c","resourceType":"Bundle"}"#,
-                false,
-            ),
-            (
-                "nested decoy",
-                br#"{"Meta":{"challenge":"c","verification-token":"t"}}"#,
-                false,
-            ),
-            ("challenge alone", br#"{"challenge":"c"}"#, false),
-            ("token alone", br#"{"verification-token":"t"}"#, false),
-            (
-                "other case",
-                br#"{"Verification-Token":"t","Challenge":"c"}"#,
-                false,
-            ),
-            (
-                "array",
-                br#"[{"verification-token":"t","challenge":"c"}]"#,
-                false,
-            ),
-            (
-                "two documents",
-                br#"{"verification-token":"t","challenge":"c"}{}"#,
-                false,
-            ),
-            (
-                "cut off",
-                br#"{"verification-token":"t","challenge":"c""#,
-                false,
-            ),
-            ("empty", b"", false),
-        ];
-        for (name, body, expected) in cases {
+        for (name, body, expected) in SHAPES {
             let body = String::from_utf8_lossy(body);
             assert_eq!(Candidate::in_body(&body).is_some(), *expected, "{name}");
         }

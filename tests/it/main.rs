@@ -3,4 +3,5 @@
 #![cfg(test)]
 
 mod scheme;
+mod scheme_properties;
 mod vectors;

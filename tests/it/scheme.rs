@@ -111,7 +111,7 @@ fn of_rejection(rejection: Rejection) -> Expectation {
 }
 
 /// A verdict in the terms of the vectors.
-fn observed(scheme: &Scheme, verdict: Verdict) -> Expectation {
+pub(crate) fn observed(scheme: &Scheme, verdict: Verdict) -> Expectation {
     let token_id = |position| {
         let token = scheme.tokens().iter().nth(position).unwrap();
         token.id().to_string()

@@ -55,7 +55,7 @@ pub(crate) struct Vector {
 }
 
 /// The route's settings, under the names and with the defaults of the configuration.
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
     pub(crate) challenge: Switch,
