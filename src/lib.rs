@@ -1,5 +1,6 @@
 //! countersign
 
+pub mod clock;
 pub mod gateway;
 pub mod route;
 pub mod server;

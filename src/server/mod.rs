@@ -1,3 +1,21 @@
-//! Sockets, TLS, drain.
+//! The server: sockets, TLS, connections, drain. It serves any [`Handler`] and knows nothing of routes,
+//! tokens or upstreams.
+//!
+//! One thread per core runs a single-threaded runtime with listening sockets of its own (`SO_REUSEPORT`), so
+//! nothing on a request's way is shared between threads. `bind` → [`Bound`] → `spawn` → [`Running`]: wrong
+//! order does not compile, and tests learn the port from [`Bound::addresses`].
+
+mod activity;
+mod connection;
+mod drain;
+mod handler;
+mod http1;
+mod http2;
+mod listener;
 mod spec;
+mod worker;
+
+pub use drain::Stop;
+pub use handler::{Close, ConnectionEvent, Fault, Handler, Peer};
 pub use spec::{ListenerSpec, ServerLimits};
+pub use worker::{Bound, Running, WorkerContext, bind};

@@ -1,0 +1,193 @@
+//! What a connection is doing, as far as its timeouts and its end depend on it.
+//!
+//! Shared by the socket wrapper, the service and the loop of one connection, all on one thread. The loop
+//! waits on one alarm; what the alarm means follows from the phase.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Fault, ServerLimits};
+use crate::clock::{Alarm, Timers};
+
+/// What the alarm of a connection stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// No request on it.
+    Idle,
+    /// Part of a request head has come.
+    Head,
+    /// A request is being dealt with; its own timeouts hold.
+    Message,
+}
+
+/// See the module.
+pub(super) struct Activity {
+    timers: Timers,
+    keep_alive: Duration,
+    request_head: Duration,
+    send_stall: Duration,
+    alarm: Alarm,
+    stall: RefCell<Option<Alarm>>,
+    phase: Cell<Phase>,
+    began: Cell<Instant>,
+    requests: Cell<usize>,
+    unanswered_heads: Cell<usize>,
+    fault: Cell<Option<Fault>>,
+    body_open: Cell<bool>,
+}
+
+impl Activity {
+    pub(super) fn new(timers: &Timers, limits: &ServerLimits) -> Self {
+        Self {
+            timers: timers.clone(),
+            keep_alive: limits.keep_alive,
+            request_head: limits.request_head,
+            send_stall: limits.send_stall,
+            alarm: timers.alarm(limits.keep_alive),
+            stall: RefCell::new(None),
+            phase: Cell::new(Phase::Idle),
+            began: Cell::new(Instant::now()),
+            requests: Cell::new(0),
+            unanswered_heads: Cell::new(0),
+            fault: Cell::new(None),
+            body_open: Cell::new(false),
+        }
+    }
+
+    /// The phase that has lasted too long; `None` where the alarm has no meaning now and was set again.
+    pub(super) fn overdue_phase(&self) -> Option<Phase> {
+        match self.phase.get() {
+            Phase::Message => {
+                self.alarm.pause();
+                None
+            }
+            // Part of a next head may wait as long as the answer before it takes.
+            Phase::Head if self.in_flight() => {
+                self.alarm.set(self.request_head);
+                None
+            }
+            phase @ (Phase::Idle | Phase::Head) => Some(phase),
+        }
+    }
+
+    /// Ready when the current phase has lasted too long.
+    pub(super) fn poll_overdue(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.alarm.poll_rung(cx)
+    }
+
+    /// Ready when the peer has taken no byte for too long.
+    pub(super) fn poll_stalled(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.stall
+            .borrow()
+            .as_ref()
+            .map_or(Poll::Pending, |alarm| alarm.poll_rung(cx))
+    }
+
+    /// Nothing of a next request has come.
+    pub(super) fn between_messages(&self) {
+        if self.requests.get() == 0 && self.phase.get() != Phase::Idle {
+            self.phase.set(Phase::Idle);
+            self.alarm.set(self.keep_alive);
+        }
+    }
+
+    /// The first bytes of a head have come, not all of it.
+    pub(super) fn head_began(&self) {
+        if self.phase.get() != Phase::Head {
+            self.phase.set(Phase::Head);
+            self.began.set(Instant::now());
+            self.alarm.set(self.request_head);
+        }
+    }
+
+    /// A whole head was passed on.
+    pub(super) fn head_passed(&self) {
+        if self.phase.get() != Phase::Head {
+            self.began.set(Instant::now());
+        }
+        self.phase.set(Phase::Message);
+        self.alarm.pause();
+        self.unanswered_heads.set(self.unanswered_heads.get() + 1);
+    }
+
+    /// When the first byte of the latest head came.
+    pub(super) fn began(&self) -> Instant {
+        self.began.get()
+    }
+
+    /// Whether a head was passed on that never became a request.
+    pub(super) fn head_lost(&self) -> bool {
+        self.unanswered_heads.get() > 0
+    }
+
+    pub(super) fn body_open(&self, open: bool) {
+        self.body_open.set(open);
+    }
+
+    /// Whether part of a body is still to come.
+    pub(super) fn is_body_open(&self) -> bool {
+        self.body_open.get()
+    }
+
+    pub(super) fn fault(&self, fault: Fault) {
+        self.fault.set(Some(fault));
+    }
+
+    pub(super) fn has_fault(&self) -> bool {
+        self.fault.get().is_some()
+    }
+
+    /// A fault in a head: nobody has answered it yet. One in a body is answered where the body is read.
+    pub(super) fn unanswered_fault(&self) -> Option<Fault> {
+        self.fault.get().filter(|_| !self.body_open.get())
+    }
+
+    pub(super) fn in_flight(&self) -> bool {
+        self.requests.get() > 0
+    }
+
+    /// A write came through, or found no room.
+    pub(super) fn wrote(&self, progress: bool) {
+        let mut stall = self.stall.borrow_mut();
+        if progress {
+            if stall.is_some() {
+                *stall = None;
+            }
+        } else if stall.is_none() {
+            *stall = Some(self.timers.alarm(self.send_stall));
+        }
+    }
+}
+
+/// Counts a request as in flight until its answer has been handed over or given up.
+pub(super) struct InFlight(Rc<Activity>);
+
+impl InFlight {
+    pub(super) fn new(activity: &Rc<Activity>) -> Self {
+        activity.requests.set(activity.requests.get() + 1);
+        activity
+            .unanswered_heads
+            .set(activity.unanswered_heads.get().saturating_sub(1));
+        activity.phase.set(Phase::Message);
+        activity.alarm.pause();
+        Self(Rc::clone(activity))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let requests = self.0.requests.get().saturating_sub(1);
+        self.0.requests.set(requests);
+        if requests == 0
+            && self.0.unanswered_heads.get() == 0
+            && self.0.phase.get() == Phase::Message
+        {
+            self.0.phase.set(Phase::Idle);
+            self.0.alarm.set(self.0.keep_alive);
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! One connection from accept to close: handshake, protocol, requests, and an end that lets answers arrive.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::{self, HandshakeKind, ProtocolVersion};
+
+use super::activity::{Activity, InFlight, Phase};
+use super::drain::Drain;
+use super::http1::Guard;
+use super::http2::{self, Watched};
+use super::{Close, ConnectionEvent, Fault, Handler, Peer, ServerLimits};
+use crate::clock::Timers;
+
+/// Read buffer of an HTTP/1.1 connection; also the largest piece of body passed on at once.
+const READ_BUFFER: usize = 64 * 1024;
+/// How much of a refused body is read and thrown away, so that the refusal is not lost to a reset: RFC 9112
+/// §9.6 describes the problem, the contract sets the bounds.
+const LINGER_BYTES: u64 = 64 * 1024;
+/// How long at most.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What every connection of a worker is served with.
+pub(super) struct Service<H> {
+    pub(super) handler: Rc<H>,
+    pub(super) timers: Timers,
+    pub(super) limits: ServerLimits,
+    pub(super) drain: Drain,
+}
+
+impl<H: Handler> Service<H> {
+    /// Serves one accepted connection to its end.
+    pub(super) async fn serve(
+        &self,
+        stream: TcpStream,
+        tls: Option<&Arc<rustls::ServerConfig>>,
+        peer: Peer,
+    ) {
+        match tls {
+            None => self.http1(stream, peer).await,
+            Some(config) => {
+                if let Some(stream) = self.handshake(stream, config, peer).await {
+                    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                    if http2 {
+                        self.http2(stream, peer).await
+                    } else {
+                        self.http1(stream, peer).await
+                    }
+                }
+            }
+        }
+    }
+
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        config: &Arc<rustls::ServerConfig>,
+        peer: Peer,
+    ) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+        let accept = TlsAcceptor::from(Arc::clone(config)).accept(stream);
+        // One deadline for the whole handshake: one per step would let a peer take twice the time.
+        let deadline = self.timers.alarm(self.limits.tls_handshake);
+        let outcome = tokio::select! {
+            biased;
+            outcome = accept => outcome,
+            () = deadline => {
+                self.handler.note(peer.listener, ConnectionEvent::HandshakeFailed("timeout"));
+                return None;
+            }
+        };
+        match outcome {
+            Ok(stream) => {
+                let session = stream.get_ref().1;
+                let version = match session.protocol_version() {
+                    Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                    _ => "TLSv1.2",
+                };
+                let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+                self.handler.note(
+                    peer.listener,
+                    ConnectionEvent::Handshake { version, resumed },
+                );
+                Some(stream)
+            }
+            Err(error) => {
+                let reason = handshake_failure(&error);
+                tracing::debug!(reason, "tls handshake failed");
+                self.handler
+                    .note(peer.listener, ConnectionEvent::HandshakeFailed(reason));
+                None
+            }
+        }
+    }
+
+    async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(&self, stream: S, peer: Peer) {
+        let stream = Rc::new(RefCell::new(stream));
+        let activity = Rc::new(Activity::new(&self.timers, &self.limits));
+        let guard = Guard::new(Rc::clone(&stream), Rc::clone(&activity), &self.limits);
+        let mut builder = http1::Builder::new();
+        builder
+            .max_buf_size(READ_BUFFER)
+            .preserve_header_case(self.limits.preserve_header_case);
+        let service = service_fn(|request| self.call(request, &activity, peer));
+        let end = {
+            let mut connection = pin!(builder.serve_connection(TokioIo::new(guard), service));
+            self.drive(&activity, |cx, drain| {
+                if drain {
+                    connection.as_mut().graceful_shutdown();
+                }
+                connection.as_mut().poll(cx).map(|result| result.err())
+            })
+            .await
+        };
+        self.finish_http1(end, &stream, &activity, peer).await;
+    }
+
+    async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(&self, stream: S, peer: Peer) {
+        let stream = Rc::new(RefCell::new(stream));
+        let activity = Rc::new(Activity::new(&self.timers, &self.limits));
+        let watched = Watched::new(Rc::clone(&stream), Rc::clone(&activity));
+        let handler = Rc::clone(&self.handler);
+        let service = {
+            let activity = Rc::clone(&activity);
+            // hyper spawns the streams of a connection, so this service borrows nothing.
+            service_fn(move |request| {
+                answer(Rc::clone(&handler), request, Rc::clone(&activity), peer)
+            })
+        };
+        let builder = http2::builder(&self.limits);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(watched), service));
+        let end = self
+            .drive(&activity, |cx, drain| {
+                if drain {
+                    connection.as_mut().graceful_shutdown();
+                }
+                connection.as_mut().poll(cx).map(|result| result.err())
+            })
+            .await;
+        if let End::Overdue(_) = end {
+            // Told to go; one more deadline for a peer that does not answer even to that.
+            connection.as_mut().graceful_shutdown();
+            let grace = self.timers.alarm(LINGER);
+            tokio::select! {
+                _ = connection => {}
+                () = grace => {}
+            }
+        }
+    }
+
+    async fn call(
+        &self,
+        request: Request<Incoming>,
+        activity: &Rc<Activity>,
+        peer: Peer,
+    ) -> Result<Response<Tracked<H::Body>>, Close> {
+        answer(Rc::clone(&self.handler), request, Rc::clone(activity), peer).await
+    }
+
+    /// Polls a connection until it ends, is overdue, stalls, or (once told to drain) has finished.
+    async fn drive(
+        &self,
+        activity: &Activity,
+        mut poll: impl FnMut(&mut Context<'_>, bool) -> Poll<Option<hyper::Error>>,
+    ) -> End {
+        let mut begun = pin!(self.drain.begun());
+        let mut draining = false;
+        poll_fn(move |cx| {
+            let told = !draining && begun.as_mut().poll(cx).is_ready();
+            draining |= told;
+            if let Poll::Ready(error) = poll(cx, told) {
+                return Poll::Ready(End::Done(error));
+            }
+            if activity.poll_stalled(cx).is_ready() {
+                return Poll::Ready(End::Stalled);
+            }
+            if activity.poll_overdue(cx).is_ready() {
+                if let Some(phase) = activity.overdue_phase() {
+                    return Poll::Ready(End::Overdue(phase));
+                }
+                // Set again, so the waker has to be registered again.
+                return activity.poll_overdue(cx).map(|()| End::Stalled);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    async fn finish_http1<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        end: End,
+        stream: &RefCell<S>,
+        activity: &Activity,
+        peer: Peer,
+    ) {
+        let fault = match end {
+            End::Stalled => return,
+            End::Overdue(Phase::Head) => Some(Fault::ReadTimeout),
+            End::Overdue(Phase::Idle | Phase::Message) => None,
+            End::Done(error) => {
+                if error.as_ref().is_some_and(hyper::Error::is_parse) && activity.head_lost() {
+                    // hyper found fault with a head that passed here, and has answered 400 itself.
+                    drop(
+                        self.handler
+                            .refuse(Fault::Malformed, peer, activity.began()),
+                    );
+                }
+                activity.unanswered_fault()
+            }
+        };
+        let answer = fault.and_then(|fault| self.handler.refuse(fault, peer, activity.began()));
+        let unread = answer.is_some() || activity.is_body_open();
+        let Ok(mut stream) = stream.try_borrow_mut() else {
+            return;
+        };
+        let deadline = self.timers.alarm(LINGER);
+        tokio::select! {
+            () = close(&mut *stream, answer, unread) => {}
+            () = deadline => {}
+        }
+    }
+}
+
+/// Why a connection is no longer served.
+enum End {
+    /// hyper is done with it.
+    Done(Option<hyper::Error>),
+    /// A timeout of the phase it was in.
+    Overdue(Phase),
+    /// The peer takes nothing.
+    Stalled,
+}
+
+async fn answer<H: Handler>(
+    handler: Rc<H>,
+    request: Request<Incoming>,
+    activity: Rc<Activity>,
+    peer: Peer,
+) -> Result<Response<Tracked<H::Body>>, Close> {
+    let in_flight = InFlight::new(&activity);
+    let response = handler.call(request, peer).await?;
+    Ok(response.map(|body| Tracked {
+        body,
+        _in_flight: in_flight,
+    }))
+}
+
+/// An answer's body; the request is in flight until it is dropped.
+struct Tracked<B> {
+    body: B,
+    _in_flight: InFlight,
+}
+
+impl<B: Body + Unpin> Body for Tracked<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Writes a last answer if there is one, ends our side, and reads on for a while if the peer may still be
+/// sending: closing a socket with unread data resets it, and a reset can overtake the answer.
+async fn close<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    answer: Option<Response<Bytes>>,
+    unread: bool,
+) {
+    if let Some(answer) = answer
+        && stream.write_all(&head_bytes(&answer)).await.is_err()
+    {
+        return;
+    }
+    if stream.shutdown().await.is_ok() && unread {
+        // Its end, its bound or its failure all mean the same here.
+        let _ = tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await;
+    }
+}
+
+/// An answer as it goes over the wire, for connections that hyper no longer serves.
+fn head_bytes(answer: &Response<Bytes>) -> Vec<u8> {
+    let status = answer.status();
+    let mut bytes = Vec::with_capacity(256);
+    bytes.extend_from_slice(b"HTTP/1.1 ");
+    bytes.extend_from_slice(status.as_str().as_bytes());
+    bytes.push(b' ');
+    bytes.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    for (name, value) in answer.headers() {
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+    }
+    bytes.extend_from_slice(b"\r\nconnection: close\r\ncontent-length: ");
+    bytes.extend_from_slice(itoa::Buffer::new().format(answer.body().len()).as_bytes());
+    bytes.extend_from_slice(b"\r\n\r\n");
+    bytes.extend_from_slice(answer.body());
+    bytes
+}
+
+/// Which of [`ConnectionEvent::HANDSHAKE_FAILURES`] an error is.
+fn handshake_failure(error: &std::io::Error) -> &'static str {
+    use rustls::{Error, InvalidMessage, PeerIncompatible};
+    let Some(error) = error
+        .get_ref()
+        .and_then(|error| error.downcast_ref::<Error>())
+    else {
+        return "io";
+    };
+    match error {
+        Error::AlertReceived(_) => "client_alert",
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+        ) => "not_tls",
+        Error::PeerIncompatible(
+            PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls13RequiredForQuic
+            | PeerIncompatible::SupportedVersionsExtensionRequired
+            | PeerIncompatible::Tls12NotOfferedOrEnabled,
+        ) => "no_shared_version",
+        Error::PeerIncompatible(_) => "no_shared_suite",
+        _ => "io",
+    }
+}

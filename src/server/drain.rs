@@ -1,0 +1,88 @@
+//! Stopping: one signal from outside reaches every connection of every worker.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use tokio::sync::{Notify, watch};
+
+/// How far stopping has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// Not at all.
+    Not,
+    /// Listeners close, idle connections go, requests in flight finish.
+    Drain,
+    /// Now, whatever is in flight.
+    Now,
+}
+
+/// The drain state of one worker.
+#[derive(Clone)]
+pub(super) struct Drain {
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    draining: Cell<bool>,
+    begins: Notify,
+    open: Cell<usize>,
+    empty: Notify,
+}
+
+impl Drain {
+    pub(super) fn new() -> Self {
+        let shared = Shared {
+            draining: Cell::new(false),
+            begins: Notify::new(),
+            open: Cell::new(0),
+            empty: Notify::new(),
+        };
+        Self {
+            shared: Rc::new(shared),
+        }
+    }
+
+    pub(super) fn begin(&self) {
+        self.shared.draining.set(true);
+        self.shared.begins.notify_waiters();
+    }
+
+    /// Completes when drain begins, at once if it has.
+    pub(super) async fn begun(&self) {
+        let begins = self.shared.begins.notified();
+        if !self.shared.draining.get() {
+            begins.await;
+        }
+    }
+
+    /// Counts a connection until the guard is dropped.
+    pub(super) fn hold(&self) -> Hold {
+        self.shared.open.set(self.shared.open.get() + 1);
+        Hold(Rc::clone(&self.shared))
+    }
+
+    /// Completes when no connection is left.
+    pub(super) async fn empty(&self) {
+        while self.shared.open.get() > 0 {
+            self.shared.empty.notified().await;
+        }
+    }
+}
+
+/// An open connection, as drain sees it.
+pub(super) struct Hold(Rc<Shared>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get().saturating_sub(1));
+        if self.0.open.get() == 0 {
+            self.0.empty.notify_one();
+        }
+    }
+}
+
+/// Waits until stopping has come at least as far as `stage`; a sender that is gone means now.
+pub(super) async fn reached(signal: &mut watch::Receiver<Stop>, stage: Stop) {
+    // An error means that nobody can ever say stop again, which is a reason to stop.
+    let _ = signal.wait_for(|stop| *stop >= stage).await;
+}

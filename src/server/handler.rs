@@ -1,0 +1,114 @@
+//! What a server asks of the code behind it.
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Position of the listener in the order given to [`super::bind`].
+    pub listener: usize,
+    /// Where the connection came from.
+    pub address: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+}
+
+/// What a sender did wrong before there was a request to hand over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Bytes with no reading, or with more than one.
+    Malformed,
+    /// A head over its cap, or with too many fields.
+    HeaderTooLarge,
+    /// A head that did not arrive in time.
+    ReadTimeout,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "malformed request",
+            Self::HeaderTooLarge => "request head too large",
+            Self::ReadTimeout => "request head too slow",
+        })
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// Something that happened to a connection; for counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionEvent {
+    /// Accepted.
+    Opened,
+    /// Gone.
+    Closed,
+    /// TLS is up.
+    Handshake {
+        /// `TLSv1.2` or `TLSv1.3`.
+        version: &'static str,
+        /// Whether an earlier session was taken up again.
+        resumed: bool,
+    },
+    /// TLS did not come up; the reason is one of [`ConnectionEvent::HANDSHAKE_FAILURES`].
+    HandshakeFailed(&'static str),
+}
+
+impl ConnectionEvent {
+    /// Every version a handshake can report.
+    pub const TLS_VERSIONS: [&'static str; 2] = ["TLSv1.2", "TLSv1.3"];
+    /// Every reason a handshake can fail for.
+    pub const HANDSHAKE_FAILURES: [&'static str; 6] = [
+        "timeout",
+        "no_shared_version",
+        "no_shared_suite",
+        "client_alert",
+        "not_tls",
+        "io",
+    ];
+}
+
+/// Tells the server to end the connection without a byte of an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Close;
+
+impl fmt::Display for Close {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("closed on purpose")
+    }
+}
+
+impl std::error::Error for Close {}
+
+/// The code behind a server; one value per worker, never shared between threads.
+pub trait Handler: 'static {
+    /// The body of its answers.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Unpin
+        + 'static;
+
+    /// Answers a request.
+    ///
+    /// # Cancel safety
+    /// The future is dropped when the sender goes away.
+    fn call(
+        self: Rc<Self>,
+        request: Request<Incoming>,
+        peer: Peer,
+    ) -> impl Future<Output = Result<Response<Self::Body>, Close>>;
+
+    /// Answers a fault; `None` ends the connection without a byte. `began` is when its first byte came.
+    fn refuse(&self, fault: Fault, peer: Peer, began: Instant) -> Option<Response<Bytes>>;
+
+    /// Takes note of something that happened on a listener.
+    fn note(&self, listener: usize, event: ConnectionEvent);
+}

@@ -1,0 +1,107 @@
+//! HTTP/2: hyper's builder with bounds of our own, and the socket as it sees it.
+//!
+//! The protocol itself is checked by hyper and h2. Bounds here keep what a peer can make us hold small.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use hyper::server::conn::http2::Builder;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::ServerLimits;
+use super::activity::Activity;
+
+/// Requests at once on one connection.
+const STREAMS: u32 = 100;
+/// Bytes a peer may send ahead on one stream: enough to keep a 40 MB body moving, little enough that 200
+/// of them stay small.
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// The same for a whole connection.
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+/// Bytes of answer that may wait for one stream's peer.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// Runs futures on the worker's own thread.
+#[derive(Clone, Copy)]
+pub(super) struct LocalExecutor;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+pub(super) fn builder(limits: &ServerLimits) -> Builder<LocalExecutor> {
+    let mut builder = Builder::new(LocalExecutor);
+    builder
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
+    builder
+}
+
+/// The socket of an HTTP/2 connection: as [`super::http1::Guard`], but without a look at the bytes.
+pub(super) struct Watched<S> {
+    stream: Rc<RefCell<S>>,
+    activity: Rc<Activity>,
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(stream: Rc<RefCell<S>>, activity: Rc<Activity>) -> Self {
+        Self { stream, activity }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, out)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes);
+        self.activity.wrote(written.is_ready());
+        written
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices);
+        self.activity.wrote(written.is_ready());
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.borrow().is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx);
+        self.activity.wrote(flushed.is_ready());
+        flushed
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)
+    }
+}

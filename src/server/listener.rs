@@ -1,0 +1,88 @@
+//! Listening sockets, and an accept loop that neither spins nor dies.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Connections the kernel keeps for us; capped by `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+/// Pause after an accept that failed for want of resources. Without one the loop would spin until something
+/// closes; with one, what is open lives on and what is new waits in the kernel's queue.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Opens one socket per worker on the same address, and tells the address (port 0 has become a real one).
+pub(super) fn open(
+    address: SocketAddr,
+    workers: usize,
+) -> io::Result<(Vec<std::net::TcpListener>, SocketAddr)> {
+    let first = open_one(address)?;
+    let address = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _ in 1..workers {
+        sockets.push(open_one(address)?);
+    }
+    Ok((sockets, address))
+}
+
+fn open_one(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    // Accepted sockets inherit it, which saves a system call for each.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Hands out connections, never errors.
+pub(super) struct Listener {
+    socket: TcpListener,
+    room: Arc<Semaphore>,
+}
+
+impl Listener {
+    /// # Errors
+    /// When the runtime cannot take the socket.
+    pub(super) fn new(socket: std::net::TcpListener, room: Arc<Semaphore>) -> io::Result<Self> {
+        Ok(Self {
+            socket: TcpListener::from_std(socket)?,
+            room,
+        })
+    }
+
+    /// The next connection, once there is room for it; its room is held until the permit is dropped.
+    pub(super) async fn accept(&self) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
+        // Fails only when the semaphore is closed, which nobody does.
+        let room = Arc::clone(&self.room).acquire_owned().await.ok();
+        loop {
+            match self.socket.accept().await {
+                Ok((stream, address)) => return (stream, address, room),
+                // The peer left while it waited: its business, not ours.
+                Err(error) if is_peers_fault(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections, pausing");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+fn is_peers_fault(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
+}
