@@ -1,2 +1,331 @@
-//! The journey of a request.
+//! The gateway: the journey of a request from its head to its answer.
+//!
+//! The order of judgement is the contract's: framing, route, method, challenge or token, body cap, upstream.
+//! [`Gateway::judge`] reads in that order. The outer [`Handler::call`] arms the record, runs the journey and
+//! turns whatever stopped it into an answer; so every request has one outcome, however it ends.
+
+mod body;
+mod forward;
+mod headers;
+mod outcome;
 pub mod plan;
+mod request;
+mod respond;
+mod snapshot;
+mod upstream;
+
+pub use body::{AnswerBody, Broken};
+pub use outcome::{LABELS, Outcome, Refusal, Stop, UpstreamError};
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::uri::Authority;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use self::body::{Peek, discard, peek};
+use self::forward::{Verified, forward};
+use self::outcome::Record;
+use self::plan::{OnReject, Plan, RoutePlan};
+use self::request::Reading;
+use self::snapshot::Snapshot;
+use crate::clock::{self, Timers};
+use crate::server::{Close, ConnectionEvent, Fault, Handler, Peer};
+use crate::telemetry::{AccessLog, WorkerMetrics};
+use crate::verify::{self, BodyLength, Permit, Rejection, Step, Verdict};
+
+/// How much of a refused body is read so that its connection can be kept; the contract's bounds.
+const DISCARD_BYTES: u64 = 64 * 1024;
+/// How long at most.
+const DISCARD: Duration = Duration::from_secs(1);
+
+/// The gateway of one worker.
+pub struct Gateway {
+    plans: RefCell<watch::Receiver<Arc<Plan>>>,
+    snapshot: RefCell<Rc<Snapshot>>,
+    listeners: Vec<Arc<str>>,
+    metrics: WorkerMetrics,
+    access: Option<Rc<AccessLog>>,
+    timers: Timers,
+    id_prefix: u64,
+    id_counter: Cell<u64>,
+}
+
+impl Gateway {
+    /// A gateway that follows `plans`. `id_prefix` is random, so that request ids of different workers and
+    /// starts differ.
+    pub fn new(
+        mut plans: watch::Receiver<Arc<Plan>>,
+        listeners: Vec<Arc<str>>,
+        metrics: WorkerMetrics,
+        access: Option<Rc<AccessLog>>,
+        timers: Timers,
+        id_prefix: u64,
+    ) -> Rc<Self> {
+        let plan = Arc::clone(&plans.borrow_and_update());
+        let snapshot = Rc::new(Snapshot::new(plan, &metrics, &timers));
+        Rc::new(Self {
+            plans: RefCell::new(plans),
+            snapshot: RefCell::new(snapshot),
+            listeners,
+            metrics,
+            access,
+            timers,
+            id_prefix,
+            id_counter: Cell::new(0),
+        })
+    }
+
+    /// The plan in force, as this worker uses it. Takes up a new plan when there is one.
+    fn snapshot(&self) -> Rc<Snapshot> {
+        let mut plans = self.plans.borrow_mut();
+        // An error means that nobody will ever send another plan.
+        if plans.has_changed().unwrap_or(false) {
+            let plan = Arc::clone(&plans.borrow_and_update());
+            *self.snapshot.borrow_mut() = Rc::new(Snapshot::new(plan, &self.metrics, &self.timers));
+        }
+        Rc::clone(&self.snapshot.borrow())
+    }
+
+    fn timers(&self) -> &Timers {
+        &self.timers
+    }
+
+    fn access(&self) -> Option<&AccessLog> {
+        self.access.as_deref()
+    }
+
+    fn listener_name(&self, position: usize) -> &str {
+        self.listeners.get(position).map_or("none", |name| &**name)
+    }
+
+    fn next_request_id(&self) -> String {
+        let count = self.id_counter.get();
+        self.id_counter.set(count.wrapping_add(1));
+        format!("{:016x}{count:08x}", self.id_prefix)
+    }
+
+    /// The inner journey: what `?` leaves it with is what the sender is told.
+    async fn journey(
+        &self,
+        head: Parts,
+        body: &mut Option<Incoming>,
+        peer: Peer,
+        record: &mut Record,
+    ) -> Result<Arrival, Stop> {
+        let snapshot = Rc::clone(&record.snapshot);
+        let reading = request::read(&head, peer.tls)?;
+        let route = self.route(&snapshot.plan, &head, reading.authority.as_ref(), record)?;
+        let judged = self.judge(&head, body, &reading, route, record).await?;
+        let (permit, ahead, length) = match judged {
+            Judged::Challenge(reply) => return Ok(Arrival::Challenge(reply)),
+            Judged::Pass(permit, ahead, length) => (permit, ahead, length),
+        };
+        if route.maintenance {
+            return Err(Refusal::Maintenance.into());
+        }
+        if matches!(length, BodyLength::Exact(length) if length > route.body_cap) {
+            return Err(Refusal::BodyTooLarge.into());
+        }
+        let verified = Verified {
+            head,
+            authority: reading.authority,
+            ahead,
+            rest: body.take(),
+            length,
+        };
+        forward(permit, verified, self, route, peer, record)
+            .await
+            .map(Arrival::Forwarded)
+    }
+
+    fn route<'p>(
+        &self,
+        plan: &'p Plan,
+        head: &Parts,
+        authority: Option<&Authority>,
+        record: &mut Record,
+    ) -> Result<&'p RoutePlan, Refusal> {
+        let host = authority
+            .filter(|_| plan.table.uses_hosts())
+            .map(|named| named.host().to_ascii_lowercase());
+        let index = plan
+            .table
+            .find(host.as_deref(), head.uri.path())
+            .ok_or(Refusal::NoRoute)?;
+        record.routed(index);
+        plan.routes.get(index).ok_or(Refusal::NoRoute)
+    }
+
+    /// Asks the route's scheme, with the body where it wants to see it.
+    async fn judge(
+        &self,
+        head: &Parts,
+        body: &mut Option<Incoming>,
+        reading: &Reading,
+        route: &RoutePlan,
+        record: &mut Record,
+    ) -> Result<Judged, Stop> {
+        let now = clock::unix_now();
+        let seen = verify::Head {
+            method: &head.method,
+            query: head.uri.query(),
+            headers: &head.headers,
+            body: reading.body,
+        };
+        let pending = match route.scheme.begin(&seen, now) {
+            Step::Decided(verdict) => return conclude(verdict, Vec::new(), reading.body, record),
+            Step::NeedBody(pending) => pending,
+        };
+        let Some(incoming) = body.as_mut() else {
+            return Err(Stop::SenderLeft);
+        };
+        let patience = self.timers.alarm(route.timeouts.request_body_idle);
+        match peek(incoming, pending.body_cap(), patience, &record.tally).await? {
+            Peek::Longer(ahead) => conclude(pending.overflow(), ahead, reading.body, record),
+            Peek::Whole(whole) => {
+                *body = None;
+                let verdict = pending.finish(&whole, clock::unix_now());
+                let length = u64::try_from(whole.len()).unwrap_or(u64::MAX);
+                conclude(verdict, vec![whole], BodyLength::Exact(length), record)
+            }
+        }
+    }
+
+    /// Answers a stopped request. Reads a small rest of its body first, so that its connection can be kept.
+    async fn stop(
+        &self,
+        stop: Stop,
+        body: Option<Incoming>,
+        expects_continue: bool,
+        record: Record,
+    ) -> Result<Response<AnswerBody>, Close> {
+        if self.closes(stop, &record) {
+            let mut record = record;
+            record.stopped(stop);
+            return Err(Close);
+        }
+        // To read is to ask for the body, and a refused request never gets its 100.
+        if let Some(body) = body.filter(|_| !expects_continue) {
+            let worth_it = http_body::Body::size_hint(&body).lower() <= DISCARD_BYTES;
+            if worth_it && stop != Stop::SenderLeft {
+                discard(
+                    body,
+                    DISCARD_BYTES,
+                    self.timers.alarm(DISCARD),
+                    &record.tally,
+                )
+                .await;
+            }
+        }
+        Ok(respond::stopped(stop, record))
+    }
+
+    /// Whether the route wants refused senders to see nothing at all.
+    fn closes(&self, stop: Stop, record: &Record) -> bool {
+        let refused = matches!(stop, Stop::Refused(refusal) if refusal != Refusal::Maintenance);
+        refused
+            && record
+                .route_plan()
+                .is_some_and(|route| route.on_reject == OnReject::Close)
+    }
+}
+
+/// Where a journey ends well.
+enum Arrival {
+    Challenge(verify::Reply),
+    Forwarded(forward::Answered),
+}
+
+/// What the scheme decided, with what it read to decide.
+enum Judged {
+    Challenge(verify::Reply),
+    Pass(Permit, Vec<Bytes>, BodyLength),
+}
+
+fn conclude(
+    verdict: Verdict,
+    ahead: Vec<Bytes>,
+    length: BodyLength,
+    record: &mut Record,
+) -> Result<Judged, Stop> {
+    match verdict {
+        Verdict::Forward(permit) => {
+            record.accepted(permit.token(), clock::unix_now().0);
+            Ok(Judged::Pass(permit, ahead, length))
+        }
+        Verdict::Answer(reply) => {
+            record.accepted(reply.token(), clock::unix_now().0);
+            record.challenged(reply.method(), None);
+            Ok(Judged::Challenge(reply))
+        }
+        Verdict::Refuse(Rejection { reason, challenge }) => {
+            let refusal = Refusal::from(reason);
+            if let Some(method) = challenge {
+                record.challenged(method, Some(refusal));
+            }
+            Err(refusal.into())
+        }
+    }
+}
+
+impl Handler for Gateway {
+    type Body = AnswerBody;
+
+    async fn call(
+        self: Rc<Self>,
+        request: Request<Incoming>,
+        peer: Peer,
+    ) -> Result<Response<AnswerBody>, Close> {
+        let mut record = Record::begin(&self, Some(request.method()), peer, Instant::now());
+        let (head, body) = request.into_parts();
+        let expects_continue = head.headers.contains_key(http::header::EXPECT);
+        let mut body = Some(body);
+        match self.journey(head, &mut body, peer, &mut record).await {
+            Ok(Arrival::Challenge(reply)) => Ok(respond::challenge(reply, record)),
+            Ok(Arrival::Forwarded(answered)) => Ok(answered.into_answer(record)),
+            Err(stop) => self.stop(stop, body, expects_continue, record).await,
+        }
+    }
+
+    fn refuse(self: &Rc<Self>, fault: Fault, peer: Peer, began: Instant) -> Response<Bytes> {
+        let record = Record::begin(self, None, peer, began);
+        let refusal = match fault {
+            Fault::Malformed => Refusal::Malformed,
+            Fault::HeaderTooLarge => Refusal::HeaderTooLarge,
+            Fault::ReadTimeout => Refusal::ReadTimeout,
+        };
+        // No route is known yet, so no route's wish to close in silence can be either.
+        respond::stopped_early(refusal, record)
+    }
+
+    fn note(&self, listener: usize, event: ConnectionEvent) {
+        let Some(metrics) = self.metrics.listener(listener) else {
+            return;
+        };
+        match event {
+            ConnectionEvent::Opened => metrics.connections_open.inc(),
+            ConnectionEvent::Closed => metrics.connections_open.dec(),
+            ConnectionEvent::Handshake { version, resumed } => {
+                metrics.handshake(position(&ConnectionEvent::TLS_VERSIONS, version), resumed);
+            }
+            ConnectionEvent::HandshakeFailed(reason) => {
+                metrics.handshake_failure(position(&ConnectionEvent::HANDSHAKE_FAILURES, reason));
+            }
+        }
+    }
+}
+
+fn position(labels: &[&str], label: &str) -> usize {
+    labels
+        .iter()
+        .position(|other| *other == label)
+        .unwrap_or(usize::MAX)
+}

@@ -221,7 +221,7 @@ impl<H: Handler> Service<H> {
                 activity.unanswered_fault()
             }
         };
-        let answer = fault.and_then(|fault| self.handler.refuse(fault, peer, activity.began()));
+        let answer = fault.map(|fault| self.handler.refuse(fault, peer, activity.began()));
         let unread = answer.is_some() || activity.is_body_open();
         let Ok(mut stream) = stream.try_borrow_mut() else {
             return;

@@ -106,8 +106,8 @@ pub trait Handler: 'static {
         peer: Peer,
     ) -> impl Future<Output = Result<Response<Self::Body>, Close>>;
 
-    /// Answers a fault; `None` ends the connection without a byte. `began` is when its first byte came.
-    fn refuse(&self, fault: Fault, peer: Peer, began: Instant) -> Option<Response<Bytes>>;
+    /// Answers a fault. `began` is when its first byte came.
+    fn refuse(self: &Rc<Self>, fault: Fault, peer: Peer, began: Instant) -> Response<Bytes>;
 
     /// Takes note of something that happened on a listener.
     fn note(&self, listener: usize, event: ConnectionEvent);

@@ -1,0 +1,26 @@
+//! Tells the program what it was built for and from.
+
+use std::process::Command;
+
+fn main() {
+    println!("cargo:rerun-if-env-changed=COUNTERSIGN_REVISION");
+    println!("cargo:rerun-if-changed=.git/HEAD");
+    println!("cargo:rerun-if-changed=.git/refs/heads");
+    let target = std::env::var("TARGET").unwrap_or_else(|_| "unknown".to_owned());
+    println!("cargo:rustc-env=COUNTERSIGN_TARGET={target}");
+    if std::env::var_os("COUNTERSIGN_REVISION").is_none()
+        && let Some(revision) = git_revision()
+    {
+        println!("cargo:rustc-env=COUNTERSIGN_REVISION={revision}");
+    }
+}
+
+/// The commit of the checkout; none where there is no checkout, as in a release archive.
+fn git_revision() -> Option<String> {
+    let output = Command::new("git")
+        .args(["rev-parse", "--short=12", "HEAD"])
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
+}

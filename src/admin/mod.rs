@@ -1,0 +1,130 @@
+//! The admin listener: metrics and health, read-only, on an address of its own.
+//!
+//! `/healthz` says that the process answers at all. `/readyz` says whether it wants traffic: no longer, from the
+//! moment it was told to stop. Neither asks an upstream, because a backend that is down is no reason to take the
+//! gateway out of service: it has to tell the sender to wait.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::server::Stop;
+use crate::telemetry::Metrics;
+
+/// Longest wait for a request, which is the longest an idle connection lives as well.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Pause after a failed accept, so that a lack of descriptors does not make the loop spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the admin listener tells.
+#[derive(Clone)]
+pub struct Admin {
+    /// All counters.
+    pub metrics: Metrics,
+    /// How far stopping has come.
+    pub stop: watch::Receiver<Stop>,
+}
+
+/// Opens the admin socket.
+///
+/// # Errors
+/// When the address cannot be had.
+pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+impl Admin {
+    /// Serves until dropped. Runs inside a tokio runtime with a local task set.
+    ///
+    /// # Errors
+    /// When the runtime cannot take the socket.
+    pub async fn serve(self, listener: std::net::TcpListener) -> io::Result<Infallible> {
+        let listener = TcpListener::from_std(listener)?;
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => drop(tokio::task::spawn_local(self.clone().connection(stream))),
+                Err(error) => {
+                    tracing::debug!(%error, "cannot accept admin connections, pausing");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(self, stream: TcpStream) {
+        let service = service_fn(|request: Request<Incoming>| {
+            let answer = self.answer(request.method(), request.uri().path());
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(PATIENCE)
+            .serve_connection(TokioIo::new(stream), service);
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "admin connection broke off");
+        }
+    }
+
+    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+        if *method != Method::GET && *method != Method::HEAD {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match path {
+            "/metrics" => self.metrics(),
+            "/healthz" => text(StatusCode::OK, "ok\n"),
+            "/readyz" if *self.stop.borrow() == Stop::Not => text(StatusCode::OK, "ready\n"),
+            "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            _ => text(StatusCode::NOT_FOUND, "not found\n"),
+        }
+    }
+
+    fn metrics(&self) -> Response<Full<Bytes>> {
+        match self.metrics.render() {
+            Ok(body) => answer(
+                StatusCode::OK,
+                "text/plain; version=0.0.4; charset=utf-8",
+                body.into(),
+            ),
+            Err(error) => {
+                tracing::error!(%error, "cannot render metrics");
+                text(StatusCode::INTERNAL_SERVER_ERROR, "cannot render metrics\n")
+            }
+        }
+    }
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    answer(
+        status,
+        "text/plain; charset=utf-8",
+        Bytes::from_static(body.as_bytes()),
+    )
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,421 @@
+//! Bodies on their way: looked at once, streamed up, streamed down, or thrown away.
+//!
+//! Nothing here holds a body whole but [`peek`], whose cap is the route's `challenge_body`. Frames pass as they
+//! came, and the next one is asked for when there is room for it, so both sides feel each other's pace.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::outcome::{Outcome, Record, Refusal, Stop, Tally, UpstreamError};
+use super::upstream::Lease;
+use crate::clock::{Alarm, Timers};
+use crate::verify::BodyLength;
+
+/// A body that broke; what and why is in the record.
+#[derive(Clone, Copy, Debug)]
+pub struct Broken;
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("body broken off")
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// Whose fault an error of the sender's body is.
+fn blame(error: &hyper::Error) -> Stop {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>()
+            && matches!(
+                io.kind(),
+                std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput
+            )
+        {
+            return Refusal::Malformed.into();
+        }
+        source = cause.source();
+    }
+    Stop::SenderLeft
+}
+
+/// What a look at a body found.
+pub(super) enum Peek {
+    /// All of it.
+    Whole(Bytes),
+    /// More than the cap; these are its first frames.
+    Longer(Vec<Bytes>),
+}
+
+/// Reads a body to its end or past `cap` bytes, whichever comes first.
+///
+/// # Errors
+/// The body broke, or took longer than `patience` in all.
+pub(super) async fn peek(
+    body: &mut Incoming,
+    cap: usize,
+    patience: Alarm,
+    tally: &Tally,
+) -> Result<Peek, Stop> {
+    let mut frames = Vec::new();
+    let mut length = 0_usize;
+    loop {
+        let frame = tokio::select! {
+            biased;
+            frame = next_data(body, tally) => frame?,
+            () = poll_fn(|cx| patience.poll_rung(cx)) => return Err(Refusal::ReadTimeout.into()),
+        };
+        let Some(data) = frame else {
+            return Ok(Peek::Whole(join(frames, length)));
+        };
+        length += data.len();
+        frames.push(data);
+        if length > cap {
+            return Ok(Peek::Longer(frames));
+        }
+    }
+}
+
+fn join(frames: Vec<Bytes>, length: usize) -> Bytes {
+    match <[Bytes; 1]>::try_from(frames) {
+        Ok([only]) => only,
+        Err(frames) => {
+            let mut whole = BytesMut::with_capacity(length);
+            frames
+                .iter()
+                .for_each(|frame| whole.extend_from_slice(frame));
+            whole.freeze()
+        }
+    }
+}
+
+/// The next piece of a body; `None` at its end. Trailers are dropped: nothing in them may be trusted.
+async fn next_data(body: &mut Incoming, tally: &Tally) -> Result<Option<Bytes>, Stop> {
+    loop {
+        match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+            None => {
+                tally.body_done.set(true);
+                return Ok(None);
+            }
+            Some(Err(error)) => return Err(blame(&error)),
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    count(&tally.received, &data);
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
+fn count(counter: &std::cell::Cell<u64>, data: &Bytes) {
+    counter.set(
+        counter
+            .get()
+            .saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX)),
+    );
+}
+
+/// Reads a refused body to its end if that is near: then the connection can be kept, and a kept connection
+/// costs us less than a new handshake.
+pub(super) async fn discard(mut body: Incoming, cap: u64, patience: Alarm, tally: &Tally) {
+    let start = tally.received.get();
+    let read = async {
+        while let Ok(Some(_)) = next_data(&mut body, tally).await {
+            if tally.received.get().saturating_sub(start) > cap {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = read => {}
+        () = patience => {}
+    }
+}
+
+/// A verified request's body on its way to the upstream: the part already looked at, then the rest.
+pub(super) struct Upload {
+    ahead: std::vec::IntoIter<Bytes>,
+    rest: Option<Incoming>,
+    length: BodyLength,
+    cap: u64,
+    passed: u64,
+    idle: Option<Alarm>,
+    idle_timeout: Duration,
+    timers: Timers,
+    tally: Rc<Tally>,
+}
+
+impl Upload {
+    pub(super) fn new(
+        ahead: Vec<Bytes>,
+        rest: Option<Incoming>,
+        length: BodyLength,
+        cap: u64,
+        idle_timeout: Duration,
+        timers: &Timers,
+        tally: &Rc<Tally>,
+    ) -> Self {
+        if rest.as_ref().is_none_or(Body::is_end_stream) {
+            tally.body_done.set(true);
+        }
+        Self {
+            ahead: ahead.into_iter(),
+            rest,
+            length,
+            cap,
+            passed: 0,
+            idle: None,
+            idle_timeout,
+            timers: timers.clone(),
+            tally: Rc::clone(tally),
+        }
+    }
+
+    /// Its length, where it is known.
+    pub(super) fn length(&self) -> BodyLength {
+        self.length
+    }
+
+    fn fault(&mut self, stop: Stop) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.tally.body_fault.set(Some(stop));
+        self.rest = None;
+        Poll::Ready(Some(Err(Broken)))
+    }
+
+    fn pass(&mut self, data: Bytes) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.passed = self
+            .passed
+            .saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+        if self.passed > self.cap {
+            return self.fault(Refusal::BodyTooLarge.into());
+        }
+        Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+
+    /// The sender has nothing for us now; not for longer than the idle timeout.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let idle = self
+            .idle
+            .get_or_insert_with(|| self.timers.alarm(self.idle_timeout));
+        if idle.poll_rung(cx).is_ready() {
+            self.fault(Refusal::ReadTimeout.into())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = self.get_mut();
+        if let Some(data) = this.ahead.next() {
+            return this.pass(data);
+        }
+        loop {
+            let Some(rest) = &mut this.rest else {
+                return Poll::Ready(None);
+            };
+            match Pin::new(rest).poll_frame(cx) {
+                Poll::Pending => return this.wait(cx),
+                Poll::Ready(None) => {
+                    this.tally.body_done.set(true);
+                    this.rest = None;
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Some(Err(error))) => return this.fault(blame(&error)),
+                Poll::Ready(Some(Ok(frame))) => {
+                    let Ok(data) = frame.into_data() else {
+                        continue;
+                    };
+                    count(&this.tally.received, &data);
+                    if rest_ended(this.rest.as_ref()) {
+                        this.tally.body_done.set(true);
+                    }
+                    if let Some(idle) = &this.idle {
+                        idle.set(this.idle_timeout);
+                    }
+                    return this.pass(data);
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ahead.len() == 0 && rest_ended(self.rest.as_ref())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.length {
+            BodyLength::Exact(length) => SizeHint::with_exact(length.saturating_sub(self.passed)),
+            BodyLength::Unknown => SizeHint::default(),
+        }
+    }
+}
+
+fn rest_ended(rest: Option<&Incoming>) -> bool {
+    rest.is_none_or(Body::is_end_stream)
+}
+
+/// The upstream's answer on its way to the sender.
+pub(super) struct Download {
+    incoming: Incoming,
+    lease: Option<Lease>,
+    deadline: Alarm,
+}
+
+impl Download {
+    pub(super) fn new(incoming: Incoming, lease: Lease, deadline: Alarm) -> Self {
+        Self {
+            incoming,
+            lease: Some(lease),
+            deadline,
+        }
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        record: &mut Record,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        loop {
+            let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    ready!(self.deadline.poll_rung(cx));
+                    return self.break_off(UpstreamError::Timeout.into(), record);
+                }
+            };
+            match frame {
+                None => {
+                    self.finish(record);
+                    return Poll::Ready(None);
+                }
+                Some(Err(_)) => {
+                    let stop = record
+                        .tally
+                        .body_fault
+                        .get()
+                        .unwrap_or(UpstreamError::Truncated.into());
+                    return self.break_off(stop, record);
+                }
+                Some(Ok(frame)) => {
+                    let Ok(data) = frame.into_data() else {
+                        continue;
+                    };
+                    count(&record.tally.sent, &data);
+                    if self.incoming.is_end_stream() {
+                        self.finish(record);
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+            }
+        }
+    }
+
+    /// All of it has gone by: the connection may serve again, if the request went up whole too.
+    fn finish(&mut self, record: &mut Record) {
+        if let Some(lease) = self.lease.take() {
+            record.finished(Outcome::Forwarded);
+            if record.tally.body_done.get() {
+                lease.give_back();
+            }
+        }
+    }
+
+    fn break_off(
+        &mut self,
+        stop: Stop,
+        record: &mut Record,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.lease = None;
+        record.stopped(stop);
+        Poll::Ready(Some(Err(Broken)))
+    }
+}
+
+/// What the sender gets. Holds the request's record, which tells its story when this is dropped.
+pub struct AnswerBody {
+    content: Content,
+    record: Record,
+}
+
+enum Content {
+    Own(Option<Bytes>),
+    Upstream(Download),
+}
+
+impl AnswerBody {
+    /// A short answer of our own.
+    pub(super) fn own(text: Bytes, record: Record) -> Self {
+        Self {
+            content: Content::Own(Some(text).filter(|text| !text.is_empty())),
+            record,
+        }
+    }
+
+    /// The upstream's answer.
+    pub(super) fn upstream(mut download: Download, mut record: Record) -> Self {
+        if download.incoming.is_end_stream() {
+            // Nobody will poll an empty body, so its end is now.
+            download.finish(&mut record);
+        }
+        Self {
+            content: Content::Upstream(download),
+            record,
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = self.get_mut();
+        match &mut this.content {
+            Content::Own(text) => {
+                if let Some(text) = &*text {
+                    count(&this.record.tally.sent, text);
+                }
+                Poll::Ready(text.take().map(|text| Ok(Frame::data(text))))
+            }
+            Content::Upstream(download) => download.poll(cx, &mut this.record),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Own(text) => text.is_none(),
+            Content::Upstream(download) => download.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Own(text) => {
+                let length = text.as_ref().map_or(0, Bytes::len);
+                SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
+            }
+            Content::Upstream(download) => download.incoming.size_hint(),
+        }
+    }
+}

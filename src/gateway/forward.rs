@@ -1,0 +1,268 @@
+//! The way out: a verified request goes to its upstream, the answer comes back.
+//!
+//! [`forward`] takes a [`Permit`] by value, and only the verification core can make one. Nothing is sent twice:
+//! another connection is tried only where the first one gave the request back unsent.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use hyper::body::Incoming;
+
+use super::Gateway;
+use super::body::{AnswerBody, Download, Upload};
+use super::headers::{self, Forwarded};
+use super::outcome::{Record, Refusal, Stop, UpstreamError};
+use super::plan::{Forwarding, HostRule, PathRule, RoutePlan};
+use super::upstream::{Lease, SendError, Upstream};
+use crate::clock::Alarm;
+use crate::server::Peer;
+use crate::verify::{BodyLength, Permit};
+
+/// A verified request, ready to go.
+pub(super) struct Verified {
+    pub(super) head: Parts,
+    pub(super) authority: Option<Authority>,
+    /// What was read of the body to judge it.
+    pub(super) ahead: Vec<Bytes>,
+    /// What was not.
+    pub(super) rest: Option<Incoming>,
+    pub(super) length: BodyLength,
+}
+
+/// The head of an upstream's answer, and what its body needs.
+pub(super) struct Answered {
+    response: Response<Incoming>,
+    lease: Lease,
+    deadline: Alarm,
+}
+
+/// Sends a verified request to the route's upstream and waits for the head of the answer.
+///
+/// # Errors
+/// Whose fault it is that there is none.
+///
+/// # Cancel safety
+/// When dropped, the upstream connection is reset and the request is not completed.
+pub(super) async fn forward(
+    permit: Permit,
+    verified: Verified,
+    gateway: &Gateway,
+    route: &RoutePlan,
+    peer: Peer,
+    record: &mut Record,
+) -> Result<Answered, Stop> {
+    let snapshot = Rc::clone(&record.snapshot);
+    let upstream = snapshot
+        .upstream(route.upstream)
+        .ok_or(UpstreamError::Refused)?;
+    record.asks_upstream();
+    let deadline = gateway.timers().alarm(route.timeouts.response);
+    let request = outbound(&permit, verified, gateway, route, upstream, peer, record)?;
+    let exchange = exchange(request, upstream, route);
+    let (response, lease) = tokio::select! {
+        biased;
+        outcome = exchange => outcome.map_err(|error| record.tally.body_fault.get().unwrap_or(error.into()))?,
+        () = std::future::poll_fn(|cx| deadline.poll_rung(cx)) => return Err(UpstreamError::Timeout.into()),
+    };
+    record.upstream_answered(response.status());
+    check_response(&response)?;
+    Ok(Answered {
+        response,
+        lease,
+        deadline,
+    })
+}
+
+async fn exchange(
+    mut request: Request<Upload>,
+    upstream: &Rc<Upstream>,
+    route: &RoutePlan,
+) -> Result<(Response<Incoming>, Lease), UpstreamError> {
+    loop {
+        let (mut lease, fresh) = match upstream.reuse() {
+            Some(lease) => (lease, false),
+            None => (upstream.connect(route.timeouts.connect).await?, true),
+        };
+        match lease.send(request).await {
+            Ok(response) => return Ok((response, lease)),
+            Err(SendError::Failed(error)) => return Err(error),
+            // A new connection that takes nothing will not do better the next time.
+            Err(SendError::NotSent(_)) if fresh => return Err(UpstreamError::Reset),
+            Err(SendError::NotSent(unsent)) => request = *unsent,
+        }
+    }
+}
+
+/// RFC 9112 §6.3: both framings at once is how responses are smuggled. A redirect would have the sender do
+/// something undefined, or count the message as delivered.
+fn check_response(response: &Response<Incoming>) -> Result<(), UpstreamError> {
+    let headers = response.headers();
+    let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
+    if lengths > 1 || (lengths == 1 && headers.contains_key(TRANSFER_ENCODING)) {
+        return Err(UpstreamError::Protocol);
+    }
+    if response.status().is_redirection() {
+        return Err(UpstreamError::Redirect);
+    }
+    // 101 without an Upgrade from us, or anything that is no final status.
+    if response.status().is_informational() {
+        return Err(UpstreamError::Protocol);
+    }
+    Ok(())
+}
+
+impl Answered {
+    /// The answer as the sender gets it: the upstream's own, less what concerns only its connection.
+    pub(super) fn into_answer(self, mut record: Record) -> Response<AnswerBody> {
+        let (mut head, incoming) = self.response.into_parts();
+        headers::clean_response(&mut head.headers);
+        head.version = Version::HTTP_11;
+        record.answered(head.status);
+        let download = Download::new(incoming, self.lease, self.deadline);
+        Response::from_parts(head, AnswerBody::upstream(download, record))
+    }
+}
+
+fn outbound(
+    permit: &Permit,
+    verified: Verified,
+    gateway: &Gateway,
+    route: &RoutePlan,
+    upstream: &Upstream,
+    peer: Peer,
+    record: &Record,
+) -> Result<Request<Upload>, Stop> {
+    let Verified {
+        mut head,
+        authority,
+        ahead,
+        rest,
+        length,
+    } = verified;
+    let body = Upload::new(
+        ahead,
+        rest,
+        length,
+        route.body_cap,
+        route.timeouts.request_body_idle,
+        gateway.timers(),
+        &record.tally,
+    );
+    let rule = &route.forwarding;
+    let host = sender_host(&mut head.headers, authority);
+    headers::clean_request(
+        &mut head.headers,
+        rule.forward_token,
+        permit.hide_authorization(),
+    );
+    let forwarded = Forwarded {
+        client: peer.address.ip(),
+        tls: peer.tls,
+        host: host.as_ref(),
+        request_id: record.request_id(),
+    };
+    headers::set_forwarded(&mut head.headers, &forwarded);
+    headers::set_host(&mut head.headers, upstream_host(rule, host, upstream)?);
+    if let BodyLength::Exact(length) = body.length() {
+        headers::set_length(&mut head.headers, length);
+    }
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = upstream_uri(&head.uri, &rule.path)?;
+    *request.headers_mut() = head.headers;
+    // Carries the sender's spelling of header names, where hyper was told to keep it.
+    *request.extensions_mut() = head.extensions;
+    Ok(request)
+}
+
+/// `Host` as the sender wrote it; taken out of the map, or made from `:authority`.
+fn sender_host(headers: &mut HeaderMap, authority: Option<Authority>) -> Option<HeaderValue> {
+    headers
+        .remove(HOST)
+        .or_else(|| HeaderValue::from_str(authority?.as_str()).ok())
+}
+
+fn upstream_host(
+    rule: &Forwarding,
+    sender: Option<HeaderValue>,
+    upstream: &Upstream,
+) -> Result<HeaderValue, Stop> {
+    let own = || {
+        upstream
+            .plan()
+            .and_then(|plan| plan.endpoints.first())
+            .map(|endpoint| endpoint.authority.clone())
+    };
+    let host = match &rule.host {
+        HostRule::Preserve => sender.or_else(own),
+        HostRule::Upstream => own(),
+        HostRule::Literal(host) => Some(host.clone()),
+    };
+    host.ok_or(Stop::Refused(Refusal::Malformed))
+}
+
+/// The path by the route's rule; the query as it came.
+fn upstream_uri(uri: &Uri, rule: &PathRule) -> Result<Uri, Stop> {
+    let path_and_query = match rule {
+        PathRule::Keep => uri.path_and_query().cloned(),
+        PathRule::Replace(path) => join_query(path, "", uri.query()),
+        PathRule::ReplacePrefix {
+            prefix_length,
+            with,
+        } => join_query(
+            with,
+            uri.path().get(*prefix_length..).unwrap_or_default(),
+            uri.query(),
+        ),
+    };
+    path_and_query
+        .map(Uri::from)
+        .ok_or(Stop::Refused(Refusal::Malformed))
+}
+
+fn join_query(path: &str, rest: &str, query: Option<&str>) -> Option<PathAndQuery> {
+    let joined = match query {
+        Some(query) => format!("{path}{rest}?{query}"),
+        None => format!("{path}{rest}"),
+    };
+    PathAndQuery::try_from(joined).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_follow_the_rule_and_queries_stay() {
+        let replace = PathRule::Replace("/in".into());
+        let prefix = PathRule::ReplacePrefix {
+            prefix_length: "/redox".len(),
+            with: "/api/v2".into(),
+        };
+        let root = PathRule::ReplacePrefix {
+            prefix_length: "/redox".len(),
+            with: "".into(),
+        };
+        let cases = [
+            ("/redox", &PathRule::Keep, "/redox"),
+            ("/redox?a=%20b&c", &PathRule::Keep, "/redox?a=%20b&c"),
+            ("https://h/redox?x", &PathRule::Keep, "/redox?x"),
+            ("/redox?x", &replace, "/in?x"),
+            ("/redox/a/b?x", &prefix, "/api/v2/a/b?x"),
+            ("/redox/", &prefix, "/api/v2/"),
+            ("/redox/a", &root, "/a"),
+        ];
+        for (uri, rule, expected) in cases {
+            let uri: Uri = uri.parse().unwrap();
+            assert_eq!(
+                upstream_uri(&uri, rule).unwrap().to_string(),
+                expected,
+                "{uri}"
+            );
+        }
+    }
+}

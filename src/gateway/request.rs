@@ -1,0 +1,213 @@
+//! One reading of a request head, whichever HTTP version brought it.
+//!
+//! HTTP/1.1 heads have passed the byte-wise checks of the server room already; h2 has its own. What is left is
+//! what both let through: an authority that contradicts `Host`, user information, odd paths, several lengths,
+//! expectations nobody can meet.
+
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, Version};
+
+use super::outcome::Refusal;
+use crate::route::check_path;
+use crate::verify::BodyLength;
+
+/// What a head says, unambiguously.
+pub(super) struct Reading {
+    /// Host and port as the sender wrote them; `None` only for HTTP/1.0 without `Host`.
+    pub(super) authority: Option<Authority>,
+    /// What the body's length was announced as.
+    pub(super) body: BodyLength,
+}
+
+/// Reads a head.
+///
+/// # Errors
+/// The first thing that has no reading, or more than one.
+pub(super) fn read(head: &Parts, tls: bool) -> Result<Reading, Refusal> {
+    if head.method == Method::CONNECT {
+        // It has no path that a route could match, and tunnels nowhere here.
+        return Err(Refusal::MethodNotAllowed);
+    }
+    check_path(head.uri.path()).map_err(|_| Refusal::Malformed)?;
+    check_scheme(head, tls)?;
+    let reading = Reading {
+        authority: authority(head)?,
+        body: body_length(head)?,
+    };
+    check_expectation(&head.headers)?;
+    Ok(reading)
+}
+
+/// The scheme a sender names must be the one it speaks (RFC 9110 §7.4); absolute-form and HTTP/2 name one.
+fn check_scheme(head: &Parts, tls: bool) -> Result<(), Refusal> {
+    let expected = if tls { "https" } else { "http" };
+    match head.uri.scheme_str() {
+        Some(scheme) if scheme != expected => Err(Refusal::Malformed),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// `:authority` or absolute-form on one side, `Host` on the other: at most one of each, and alike.
+fn authority(head: &Parts) -> Result<Option<Authority>, Refusal> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let host = hosts.next().map(parse_authority).transpose()?;
+    if hosts.next().is_some() {
+        return Err(Refusal::Malformed);
+    }
+    let named = head.uri.authority().cloned();
+    if named
+        .as_ref()
+        .is_some_and(|named| named.as_str().contains('@'))
+    {
+        return Err(Refusal::Malformed);
+    }
+    match (named, host) {
+        (Some(named), Some(host)) if named != host => Err(Refusal::Malformed),
+        (None, None) if head.version != Version::HTTP_10 => Err(Refusal::Malformed),
+        (named, host) => Ok(named.or(host)),
+    }
+}
+
+/// RFC 9110 §7.2: `Host` is host and optional port, nothing else.
+fn parse_authority(host: &HeaderValue) -> Result<Authority, Refusal> {
+    let authority = Authority::try_from(host.as_bytes()).map_err(|_| Refusal::Malformed)?;
+    let odd_port = authority.as_str().ends_with(':')
+        || (authority.port().is_some() && authority.port_u16().is_none());
+    if authority.as_str().contains('@') || authority.host().is_empty() || odd_port {
+        return Err(Refusal::Malformed);
+    }
+    Ok(authority)
+}
+
+fn body_length(head: &Parts) -> Result<BodyLength, Refusal> {
+    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
+    let length = lengths.next();
+    // h2 lets two equal ones through.
+    if lengths.next().is_some() {
+        return Err(Refusal::Malformed);
+    }
+    match length {
+        Some(length) => {
+            let length = length.to_str().ok().and_then(|length| length.parse().ok());
+            length.map(BodyLength::Exact).ok_or(Refusal::Malformed)
+        }
+        None if head.version == Version::HTTP_2 => Ok(BodyLength::Unknown),
+        None if head.headers.contains_key(TRANSFER_ENCODING) => Ok(BodyLength::Unknown),
+        None => Ok(BodyLength::Exact(0)),
+    }
+}
+
+/// RFC 9110 §10.1.1 knows one expectation.
+fn check_expectation(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut expectations = headers.get_all(EXPECT).iter();
+    match (expectations.next(), expectations.next()) {
+        (None, _) => Ok(()),
+        (Some(value), None) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(()),
+        (Some(_), _) => Err(Refusal::ExpectationFailed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn parts(uri: &str, version: Version, headers: &[(&str, &str)]) -> Parts {
+        let mut builder = Request::builder().method("POST").uri(uri).version(version);
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(()).unwrap().into_parts().0
+    }
+
+    fn refusal(uri: &str, version: Version, headers: &[(&str, &str)]) -> Option<Refusal> {
+        read(&parts(uri, version, headers), true).err()
+    }
+
+    #[test]
+    fn both_versions_have_one_reading() {
+        let (one, two) = (Version::HTTP_11, Version::HTTP_2);
+        let malformed = Some(Refusal::Malformed);
+        let cases: &[(&str, Version, &[(&str, &str)], Option<Refusal>)] = &[
+            ("/x", one, &[("host", "a")], None),
+            ("/x", one, &[("host", "a:8443")], None),
+            ("/x", one, &[("host", "[::1]:8443")], None),
+            ("/x", Version::HTTP_10, &[], None),
+            ("https://a/x", one, &[("host", "a")], None),
+            ("https://a/x", two, &[], None),
+            ("https://A/x", two, &[("host", "a")], None),
+            ("/x", two, &[("host", "a")], None),
+            ("/x", one, &[], malformed),
+            ("/x", one, &[("host", "")], malformed),
+            ("/x", one, &[("host", "a"), ("host", "a")], malformed),
+            ("/x", one, &[("host", "u@a")], malformed),
+            ("/x", one, &[("host", "a/b")], malformed),
+            ("/x", one, &[("host", "a b")], malformed),
+            ("/x", one, &[("host", "a, b")], malformed),
+            ("/x", one, &[("host", "a:")], malformed),
+            ("/x", one, &[("host", "a:99999")], malformed),
+            ("https://a/x", one, &[("host", "b")], malformed),
+            ("https://a/x", one, &[("host", "a:1")], malformed),
+            ("https://u@a/x", two, &[], malformed),
+            ("http://a/x", two, &[], malformed),
+            ("/x", two, &[], malformed),
+            ("/a/../x", one, &[("host", "a")], malformed),
+            ("//x", one, &[("host", "a")], malformed),
+            (
+                "/x",
+                two,
+                &[
+                    ("host", "a"),
+                    ("content-length", "1"),
+                    ("content-length", "1"),
+                ],
+                malformed,
+            ),
+            (
+                "/x",
+                one,
+                &[("host", "a"), ("expect", "100-Continue")],
+                None,
+            ),
+            (
+                "/x",
+                one,
+                &[("host", "a"), ("expect", "200-ok")],
+                Some(Refusal::ExpectationFailed),
+            ),
+            (
+                "/x",
+                one,
+                &[("host", "a"), ("expect", "")],
+                Some(Refusal::ExpectationFailed),
+            ),
+        ];
+        for (uri, version, headers, expected) in cases {
+            assert_eq!(
+                refusal(uri, *version, headers),
+                *expected,
+                "{uri} {version:?} {headers:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn lengths_are_told_apart() {
+        let length = |version, headers: &[(&str, &str)]| {
+            read(&parts("/x", version, headers), true).unwrap().body
+        };
+        let (one, two) = (Version::HTTP_11, Version::HTTP_2);
+        assert_eq!(length(one, &[("host", "a")]), BodyLength::Exact(0));
+        assert_eq!(
+            length(one, &[("host", "a"), ("content-length", "7")]),
+            BodyLength::Exact(7)
+        );
+        assert_eq!(
+            length(one, &[("host", "a"), ("transfer-encoding", "chunked")]),
+            BodyLength::Unknown
+        );
+        assert_eq!(length(two, &[("host", "a")]), BodyLength::Unknown);
+    }
+}
