@@ -8,11 +8,11 @@ fn main() {
     println!("cargo:rerun-if-changed=.git/refs/heads");
     let target = std::env::var("TARGET").unwrap_or_else(|_| "unknown".to_owned());
     println!("cargo:rustc-env=COUNTERSIGN_TARGET={target}");
-    if std::env::var_os("COUNTERSIGN_REVISION").is_none()
-        && let Some(revision) = git_revision()
-    {
-        println!("cargo:rustc-env=COUNTERSIGN_REVISION={revision}");
-    }
+    let given = std::env::var("COUNTERSIGN_REVISION").ok();
+    let revision = given
+        .or_else(git_revision)
+        .unwrap_or_else(|| "unknown".to_owned());
+    println!("cargo:rustc-env=COUNTERSIGN_REVISION={revision}");
 }
 
 /// The commit of the checkout; none where there is no checkout, as in a release archive.

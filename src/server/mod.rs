@@ -13,6 +13,7 @@ mod http1;
 mod http2;
 mod listener;
 mod spec;
+pub mod tls;
 mod worker;
 
 pub use drain::Stop;

@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::connection::Service;
 use super::drain::{Drain, reached};
@@ -78,36 +77,39 @@ impl Bound {
             .collect()
     }
 
-    /// Starts the workers. `make` runs once on each worker's thread, inside its runtime.
+    /// Starts the workers. `make` runs once on each worker's thread, inside its runtime; where it gives nothing,
+    /// the worker ends.
     ///
     /// # Errors
     /// When a thread cannot be had; workers already started stop at once.
     pub fn spawn<H: Handler>(
         self,
-        make: impl Fn(WorkerContext) -> Rc<H> + Send + Sync + 'static,
+        make: impl Fn(WorkerContext) -> Option<Rc<H>> + Send + Sync + 'static,
     ) -> io::Result<Running> {
         let make = Arc::new(make);
         let (stop, signal) = watch::channel(Stop::Not);
-        let drain = self.limits.drain;
+        let (end, ends) = mpsc::unbounded_channel();
         let mut threads = Vec::with_capacity(self.workers);
         for (index, sockets) in shares(self.listeners, self.workers).into_iter().enumerate() {
             let (make, signal, limits) = (Arc::clone(&make), signal.clone(), self.limits);
+            let end = End(end.clone());
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             threads.push(thread.spawn(move || {
+                let _end = end;
                 // A local runtime cannot change threads, so it is made where it runs.
                 let runtime = Builder::new_current_thread()
                     .enable_all()
                     .build_local(LocalOptions::default())?;
-                runtime.block_on(work(index, sockets, limits, signal, &*make));
+                let made = runtime.block_on(work(index, sockets, limits, signal, &*make));
                 // A name look-up may still sit in a blocking thread; nothing waits for it any more.
                 runtime.shutdown_background();
-                Ok(())
+                made.ok_or_else(|| io::Error::other("no handler"))
             })?);
         }
         Ok(Running {
             stop,
             threads,
-            drain,
+            ends,
         })
     }
 }
@@ -130,11 +132,21 @@ fn shares(listeners: Vec<BoundListener>, workers: usize) -> Vec<Vec<Share>> {
     shares
 }
 
+/// Tells that a worker has ended, however it did.
+struct End(mpsc::UnboundedSender<()>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        // Nobody listens where nobody cares.
+        let _ = self.0.send(());
+    }
+}
+
 /// Serving.
 pub struct Running {
     stop: watch::Sender<Stop>,
     threads: Vec<JoinHandle<io::Result<()>>>,
-    drain: Duration,
+    ends: mpsc::UnboundedReceiver<()>,
 }
 
 impl Running {
@@ -154,14 +166,12 @@ impl Running {
         self.stop.subscribe()
     }
 
-    /// The longest a drain takes.
-    pub fn drain_timeout(&self) -> Duration {
-        self.drain
-    }
-
-    /// Whether every worker has ended, on its own or because it was told.
-    pub fn is_finished(&self) -> bool {
-        self.threads.iter().all(JoinHandle::is_finished)
+    /// Completes when a worker has ended, on its own or because it was told; `false` when none was left.
+    ///
+    /// # Cancel safety
+    /// Safe: no end is lost.
+    pub async fn worker_ended(&mut self) -> bool {
+        self.ends.recv().await.is_some()
     }
 
     /// Waits for the workers to end; `false` if one of them failed to start or panicked.
@@ -177,15 +187,15 @@ async fn work<H: Handler>(
     shares: Vec<Share>,
     limits: ServerLimits,
     mut signal: watch::Receiver<Stop>,
-    make: &(impl Fn(WorkerContext) -> Rc<H> + Send + Sync),
-) {
+    make: &(impl Fn(WorkerContext) -> Option<Rc<H>> + Send + Sync),
+) -> Option<()> {
     let timers = Timers::new();
     let turning = timers.clone();
     tokio::task::spawn_local(async move { turning.run().await });
     let handler = make(WorkerContext {
         index,
         timers: timers.clone(),
-    });
+    })?;
     let drain = Drain::new();
     let service = Rc::new(Service {
         handler,
@@ -213,6 +223,7 @@ async fn work<H: Handler>(
         () = reached(&mut signal, Stop::Now) => {}
         () = tokio::time::sleep(limits.drain) => tracing::warn!("drain timed out, cutting connections"),
     }
+    Some(())
 }
 
 async fn accept<H: Handler>(position: usize, share: Share, service: Rc<Service<H>>) {

@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+mod forwarding;
 mod scheme;
 mod scheme_properties;
+mod support;
 mod vectors;

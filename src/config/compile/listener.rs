@@ -1,0 +1,354 @@
+//! Listeners: addresses, names, TLS.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{CertificateInfo, Context, address, label_problem};
+use crate::config::certificate::{self, Loaded};
+use crate::config::document::{Cipher, Listener, ProxyProtocol, Tls, TlsVersion};
+use crate::server::ListenerSpec;
+use crate::server::tls::{CipherPreference, MinimumVersion, ServerTls};
+
+const CONNECTIONS: std::ops::RangeInclusive<u64> = 1..=1_000_000;
+const TLS_SOURCES: &str =
+    "exactly one of `certificate` with `key`, `certificates` or `self_signed`";
+
+/// What became of the listeners.
+pub(super) struct Listeners {
+    /// `None` where one of them cannot be.
+    pub(super) specs: Option<Vec<ListenerSpec>>,
+    pub(super) certificates: Vec<CertificateInfo>,
+    /// Path and address of each listener whose address could be read.
+    pub(super) addresses: Vec<(String, SocketAddr)>,
+    /// The names of all certificates; `None` where a listener has none that could be read, or ends no TLS.
+    pub(super) names: Option<Vec<String>>,
+}
+
+pub(super) fn compile(context: &mut Context<'_>, listeners: &[Listener]) -> Listeners {
+    let mut all = Listeners {
+        specs: None,
+        certificates: Vec::new(),
+        addresses: Vec::new(),
+        names: Some(Vec::new()),
+    };
+    if listeners.is_empty() && context.has("listeners") && !context.lost("listeners") {
+        let help = "- address: 0.0.0.0:8443";
+        context.error_help("listeners", "no listeners", "at least one listener", help);
+    }
+    let mut names: Vec<(String, usize)> = Vec::new();
+    let mut specs = Vec::new();
+    for (index, listener) in listeners.iter().enumerate() {
+        let path = format!("listeners[{index}]");
+        specs.extend(one(context, &path, listener, &mut names, &mut all));
+    }
+    let complete = specs.len() == listeners.len() && !specs.is_empty();
+    all.specs = complete.then_some(specs);
+    all
+}
+
+fn one(
+    context: &mut Context<'_>,
+    path: &str,
+    listener: &Listener,
+    names: &mut Vec<(String, usize)>,
+    all: &mut Listeners,
+) -> Option<ListenerSpec> {
+    let address = listener
+        .address
+        .as_deref()
+        .and_then(|text| address(context, path, text, all));
+    let name = listener.name.clone().or_else(|| listener.address.clone())?;
+    unique_name(context, path, listener, &name, names);
+    if !CONNECTIONS.contains(&listener.max_connections) {
+        let path = format!("{path}.max_connections");
+        let found = format!("the number {}", context.shown(&path));
+        context.error(&path, found, "1 to 1000000");
+    }
+    if listener.proxy_protocol == ProxyProtocol::Required {
+        let path = format!("{path}.proxy_protocol");
+        let found = "the PROXY protocol, which this version does not support yet";
+        let help = "let the load balancer send plain TCP, or take `proxy_protocol` out";
+        context.error_help(&path, found, "`off`", help);
+    }
+    let tls = security(context, path, listener, &name, all);
+    if listener.insecure_plaintext
+        && let Some(address) = address
+    {
+        warn_public_plaintext(context, path, address);
+    }
+    Some(ListenerSpec {
+        name: name.into(),
+        address: address?,
+        tls: tls?,
+        max_connections: usize::try_from(listener.max_connections).ok()?,
+    })
+}
+
+fn address(
+    context: &mut Context<'_>,
+    path: &str,
+    text: &str,
+    all: &mut Listeners,
+) -> Option<SocketAddr> {
+    let path = format!("{path}.address");
+    let address = address::parse(context, &path, text)?;
+    let taken = all
+        .addresses
+        .iter()
+        .find(|(_, other)| address::collide(*other, address));
+    if let Some((first, other)) = taken {
+        let line = context.line(first);
+        let found = format!("the address {address} is taken by {other} in line {line}");
+        context.error(&path, found, "an address of its own for each listener");
+        return None;
+    }
+    all.addresses.push((path, address));
+    Some(address)
+}
+
+fn unique_name(
+    context: &mut Context<'_>,
+    path: &str,
+    listener: &Listener,
+    name: &str,
+    names: &mut Vec<(String, usize)>,
+) {
+    if listener.name.is_none() {
+        return;
+    }
+    let path = format!("{path}.name");
+    if let Some(problem) = label_problem(name) {
+        let found = format!("the name {}", context.shown(&path));
+        context.error(&path, found, problem);
+    }
+    if let Some((_, line)) = names.iter().find(|(other, _)| other == name) {
+        let found = format!(
+            "a second listener with the name {}; the first is in line {line}",
+            context.shown(&path)
+        );
+        context.error(&path, found, "a name of its own for each listener");
+        return;
+    }
+    let line = context.line(&path);
+    names.push((name.to_owned(), line));
+}
+
+fn warn_public_plaintext(context: &mut Context<'_>, path: &str, address: SocketAddr) {
+    if address::is_private(address.ip()) {
+        return;
+    }
+    let found =
+        format!("plain HTTP on {address}, which is more than this machine and private networks");
+    let help = "tokens and patient data would be readable on the way; use `tls`, or an address that only the load \
+                balancer reaches";
+    context.warn_help(
+        &format!("{path}.insecure_plaintext"),
+        found,
+        "TLS, or a private address",
+        help,
+    );
+}
+
+/// TLS or none. The outer `None`: neither can be.
+#[expect(clippy::option_option, reason = "broken and plain are two things")]
+fn security(
+    context: &mut Context<'_>,
+    path: &str,
+    listener: &Listener,
+    name: &str,
+    all: &mut Listeners,
+) -> Option<Option<Arc<rustls::ServerConfig>>> {
+    let expected = "exactly one of `tls` and `insecure_plaintext: true`";
+    match (&listener.tls, listener.insecure_plaintext) {
+        (Some(tls), false) => {
+            let built = self::tls(context, &format!("{path}.tls"), tls, name, all);
+            if built.is_none() {
+                all.names = None;
+            }
+            built.map(Some)
+        }
+        (None, true) => {
+            // Whatever ends TLS in front of it has the certificates.
+            all.names = None;
+            Some(None)
+        }
+        (Some(_), true) => {
+            let path = format!("{path}.insecure_plaintext");
+            context.error(&path, "both `tls` and `insecure_plaintext`", expected);
+            None
+        }
+        (None, false) => {
+            all.names = None;
+            if !context.lost(path) {
+                let help = "tls: { certificate: fullchain.pem, key: privkey.pem }";
+                context.error_help(
+                    path,
+                    "neither `tls` nor `insecure_plaintext`",
+                    expected,
+                    help,
+                );
+            }
+            None
+        }
+    }
+}
+
+fn tls(
+    context: &mut Context<'_>,
+    path: &str,
+    tls: &Tls,
+    listener: &str,
+    all: &mut Listeners,
+) -> Option<Arc<rustls::ServerConfig>> {
+    let loaded = identities(context, path, tls)?;
+    let mut identities = Vec::new();
+    for (label, loaded) in loaded {
+        let name = loaded.identity.names.first().cloned().unwrap_or(label);
+        if let Some(names) = &mut all.names {
+            names.extend(loaded.identity.names.iter().cloned());
+        }
+        all.certificates.push(CertificateInfo {
+            name: name.into(),
+            not_after: loaded.not_after,
+            listener: listener.into(),
+        });
+        identities.push(loaded.identity);
+    }
+    let built = ServerTls {
+        identities,
+        minimum_version: match tls.minimum_version {
+            TlsVersion::Tls12 => MinimumVersion::Tls12,
+            TlsVersion::Tls13 => MinimumVersion::Tls13,
+        },
+        cipher_preference: match tls.cipher_preference {
+            Cipher::Aes128 => CipherPreference::Aes128,
+            Cipher::Aes256 => CipherPreference::Aes256,
+        },
+    }
+    .build();
+    match built {
+        Ok(config) => Some(config),
+        Err(error) => {
+            context.error(path, format!("TLS cannot be set up: {error}"), TLS_SOURCES);
+            None
+        }
+    }
+}
+
+/// The certificates of a listener, each with the name of its file.
+fn identities(context: &mut Context<'_>, path: &str, tls: &Tls) -> Option<Vec<(String, Loaded)>> {
+    let files = tls.certificate.is_some() || tls.key.is_some();
+    let sources = [files, tls.certificates.is_some(), tls.self_signed.is_some()];
+    let lost = context.lost(path);
+    match sources.iter().filter(|source| **source).count() {
+        1 => {}
+        0 => {
+            if !lost {
+                context.error(path, "no certificate", TLS_SOURCES);
+            }
+            return None;
+        }
+        _ => {
+            context.error(path, "certificates from several sources", TLS_SOURCES);
+            return None;
+        }
+    }
+    if let Some(names) = &tls.self_signed {
+        return self_signed(context, &format!("{path}.self_signed"), names);
+    }
+    if let Some(pairs) = &tls.certificates {
+        let path = format!("{path}.certificates");
+        if pairs.is_empty() && !context.lost(&path) {
+            context.error(
+                &path,
+                "no certificates",
+                "at least one certificate with its key",
+            );
+        }
+        let pairs = pairs.iter().enumerate().map(|(index, pair)| {
+            let path = format!("{path}[{index}]");
+            self::pair(
+                context,
+                &path,
+                pair.certificate.as_deref(),
+                pair.key.as_deref(),
+            )
+        });
+        // Collected first, so that each is looked at even if the first is bad.
+        let pairs: Vec<Option<_>> = pairs.collect();
+        return pairs
+            .into_iter()
+            .collect::<Option<Vec<_>>>()
+            .filter(|pairs| !pairs.is_empty());
+    }
+    if !lost && (tls.certificate.is_none() || tls.key.is_none()) {
+        let (missing, other) = if tls.key.is_none() {
+            ("key", "certificate")
+        } else {
+            ("certificate", "key")
+        };
+        let found = format!("`{other}` without `{missing}`");
+        context.error(path, found, "`certificate` and `key`");
+        return None;
+    }
+    pair(
+        context,
+        path,
+        tls.certificate.as_deref(),
+        tls.key.as_deref(),
+    )
+    .map(|pair| vec![pair])
+}
+
+fn pair(
+    context: &mut Context<'_>,
+    path: &str,
+    certificate: Option<&str>,
+    key: Option<&str>,
+) -> Option<(String, Loaded)> {
+    let (certificate, key) = (certificate?, key?);
+    let label = Path::new(certificate).file_name();
+    let label = label.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let certificate_path = format!("{path}.certificate");
+    let key_path = format!("{path}.key");
+    let loaded = certificate::load(context, (&certificate_path, certificate), (&key_path, key))?;
+    Some((label, loaded))
+}
+
+fn self_signed(
+    context: &mut Context<'_>,
+    path: &str,
+    names: &[String],
+) -> Option<Vec<(String, Loaded)>> {
+    let Some(first) = names.first() else {
+        if !context.lost(path) {
+            context.error(path, "no names", "at least one name, such as [localhost]");
+        }
+        return None;
+    };
+    let valid = |name: &str| {
+        let name = name.strip_prefix("*.").unwrap_or(name);
+        let is_label = |c: char| c.is_ascii_alphanumeric() || "-.:_".contains(c);
+        !name.is_empty() && name.chars().all(is_label)
+    };
+    for (index, name) in names.iter().enumerate() {
+        if !valid(name) {
+            let path = format!("{path}[{index}]");
+            let found = format!("the name {}", context.shown(&path));
+            context.error(&path, found, "a host name or an IP address");
+            return None;
+        }
+    }
+    match certificate::self_signed(names, context.now) {
+        Ok(loaded) => Some(vec![(first.clone(), loaded)]),
+        Err(_) => {
+            context.error(
+                path,
+                "names that no certificate can have",
+                "host names and IP addresses",
+            );
+            None
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! From the document to what runs.
+//!
+//! Every part is compiled even where another has failed, so that all findings appear at once; the result exists only
+//! where all parts do.
+//!
+//! Here are the settings that belong to no listener and no route; those have files of their own.
+
+mod address;
+mod limits;
+mod listener;
+mod route;
+mod upstream;
+
+pub(super) use route::{default_names as default_route_names, label_problem};
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Environment;
+use super::diagnostic::{At, Finding, Findings};
+use super::document::{AdminSetting, Document, FailureSetting, LogFormat, LogLevel};
+use super::places::Places;
+use super::value::RATE;
+use crate::gateway::plan::Plan;
+use crate::server::{ListenerSpec, ServerLimits};
+use crate::verify::UnixTime;
+
+/// Most threads.
+const WORKER_LIMIT: u64 = 1024;
+
+/// A configuration that can run.
+#[derive(Debug)]
+pub struct Compiled {
+    /// In configured order.
+    pub listeners: Vec<ListenerSpec>,
+    /// Limits of all listeners.
+    pub server: ServerLimits,
+    /// Routes and upstreams.
+    pub plan: Plan,
+    /// The admin listener; `None` where it is turned off.
+    pub admin: Option<SocketAddr>,
+    /// What is logged.
+    pub log: LogSpec,
+    /// Every certificate that is served.
+    pub certificates: Vec<CertificateInfo>,
+    /// Threads that serve requests.
+    pub workers: usize,
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSpec {
+    /// Least severe level.
+    pub level: LogLevel,
+    /// Form of a line.
+    pub format: LogFormat,
+    /// Whether each request has a line.
+    pub access: bool,
+}
+
+/// A certificate that is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateInfo {
+    /// What metrics call it: its first name, or its file's name where it has none.
+    pub name: Arc<str>,
+    /// The last second in which it is valid.
+    pub not_after: UnixTime,
+    /// The name of the listener that serves it.
+    pub listener: Arc<str>,
+}
+
+/// What compiling needs besides the document.
+pub(super) struct Context<'a> {
+    pub(super) places: &'a Places,
+    pub(super) findings: &'a mut Findings,
+    pub(super) env: &'a dyn Environment,
+    pub(super) now: UnixTime,
+    /// Where relative paths begin.
+    pub(super) base: &'a Path,
+}
+
+impl Context<'_> {
+    pub(super) fn error(
+        &mut self,
+        path: &str,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) {
+        let finding = Finding::error(&self.at(path), found, expected);
+        self.findings.add(finding);
+    }
+
+    pub(super) fn error_help(
+        &mut self,
+        path: &str,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let finding = Finding::error(&self.at(path), found, expected).help(help);
+        self.findings.add(finding);
+    }
+
+    pub(super) fn warn_help(
+        &mut self,
+        path: &str,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let finding = Finding::warning(&self.at(path), found, expected).help(help);
+        self.findings.add(finding);
+    }
+
+    /// Keeps the value of a setting out of all snippets.
+    pub(super) fn hide(&mut self, path: &str) {
+        let mark = self.at(path).mark;
+        self.findings.hide(mark);
+    }
+
+    /// The value of a setting as the file has it.
+    pub(super) fn shown(&self, path: &str) -> String {
+        self.places.shown(path)
+    }
+
+    /// The line of a setting.
+    pub(super) fn line(&self, path: &str) -> usize {
+        self.at(path).mark.line
+    }
+
+    /// Whether a part of a setting has been taken out, so that what seems to be missing may have been there.
+    pub(super) fn lost(&self, path: &str) -> bool {
+        self.places.lost(path)
+    }
+
+    /// Whether the file has a setting.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.places.has(path)
+    }
+
+    /// A file that the configuration names.
+    pub(super) fn resolve(&self, file: &str) -> PathBuf {
+        self.base.join(file)
+    }
+
+    fn at(&self, path: &str) -> At {
+        self.places.at(path)
+    }
+}
+
+/// Compiles everything; `None` where some part cannot be.
+pub(super) fn compile(context: &mut Context<'_>, document: &Document) -> Option<Compiled> {
+    not_in_this_version(context, document);
+    let limits = limits::general(context, document);
+    let listeners = listener::compile(context, document.listeners.as_deref().unwrap_or_default());
+    let admin = admin(context, &document.admin, &listeners.addresses);
+    let workers = workers(context, document.workers);
+    let plan = route::compile(context, document, &limits, &listeners);
+    let plan = plan?;
+    let preserve_header_case = plan
+        .upstreams
+        .iter()
+        .any(|upstream| upstream.header_case == crate::gateway::plan::HeaderCase::Preserve);
+    Some(Compiled {
+        listeners: listeners.specs?,
+        server: ServerLimits {
+            preserve_header_case,
+            ..limits.server
+        },
+        plan,
+        admin: admin?,
+        log: LogSpec {
+            level: document.log.level,
+            format: document.log.format,
+            access: document.log.access,
+        },
+        certificates: listeners.certificates,
+        workers: workers?,
+    })
+}
+
+/// Settings that the file may have one day. Passing over them in silence would be worse than refusing.
+fn not_in_this_version(context: &mut Context<'_>, document: &Document) {
+    if let FailureSetting::On(setting) = &document.failed_verifications {
+        if setting.rate.rate().is_none() {
+            let path = "failed_verifications.rate";
+            context.error(path, context.shown(path), RATE);
+        }
+        let found = "a limit on failed verifications, which this version does not support yet";
+        let help = "a limit in front of the gateway can do it until then";
+        context.error_help("failed_verifications", found, "`off`", help);
+    }
+    let mut unreadable = false;
+    for (index, network) in document.trusted_proxies.iter().enumerate() {
+        let address = network.parse::<std::net::IpAddr>().is_ok();
+        if !address && network.parse::<ipnet::IpNet>().is_err() {
+            let path = format!("trusted_proxies[{index}]");
+            context.error(
+                &path,
+                context.shown(&path),
+                "a network such as 10.0.0.0/8, or an address",
+            );
+            unreadable = true;
+        }
+    }
+    if !document.trusted_proxies.is_empty() && !unreadable {
+        let found = "trusted proxies, which this version does not support yet";
+        let help = "take it out; `X-Forwarded-For` from outside is dropped, and the log has the peer's address";
+        context.error_help("trusted_proxies", found, "an empty list", help);
+    }
+}
+
+/// The outer `None`: it could not be read.
+#[expect(
+    clippy::option_option,
+    reason = "unreadable and turned off are two things"
+)]
+fn admin(
+    context: &mut Context<'_>,
+    setting: &AdminSetting,
+    listeners: &[(String, SocketAddr)],
+) -> Option<Option<SocketAddr>> {
+    let AdminSetting::On(admin) = setting else {
+        return Some(None);
+    };
+    let path = "admin.address";
+    let address = address::parse(context, path, &admin.address)?;
+    if let Some((listener, _)) = listeners
+        .iter()
+        .find(|(_, other)| address::collide(*other, address))
+    {
+        let line = context.line(listener);
+        let found = format!("the admin address {address} is taken by the listener in line {line}");
+        let help = "metrics and status are not for the public; 127.0.0.1:9090 is the default";
+        context.error_help(path, found, "an address of its own", help);
+        return None;
+    }
+    Some(Some(address))
+}
+
+fn workers(context: &mut Context<'_>, setting: Option<u64>) -> Option<usize> {
+    let Some(workers) = setting else {
+        return Some(context.env.processors().max(1));
+    };
+    if !(1..=WORKER_LIMIT).contains(&workers) {
+        let found = format!("the number {}", context.shown("workers"));
+        let help = "leave it out for one worker for each processor";
+        context.error_help("workers", found, format!("1 to {WORKER_LIMIT}"), help);
+        return None;
+    }
+    usize::try_from(workers).ok()
+}

@@ -1,0 +1,350 @@
+//! Routes: names, patterns, verification.
+
+use std::collections::HashSet;
+
+use super::limits::{General, RouteLimits};
+use super::listener::Listeners;
+use super::upstream::Upstreams;
+use super::{Context, limits};
+use crate::config::certificate::covers;
+use crate::config::diagnostic::quoted;
+use crate::config::document::{Challenge, Document, OnReject, Reply, Route, SchemeName, Verify};
+use crate::config::secret;
+use crate::gateway::plan::{OnReject as PlanOnReject, Plan, RoutePlan};
+use crate::route::{Conflict, Pattern, PatternError, Table};
+use crate::verify::{ChallengePolicy, Redox, ReplyFormat, Scheme};
+
+/// Longest name, in characters: names are labels of metrics.
+const LABEL_LENGTH: usize = 64;
+/// Labels that stand for requests without a route.
+const RESERVED: [&str; 3] = ["none", "other", "unknown"];
+
+/// What is wrong with a text as a label, as an expectation.
+pub(in crate::config) fn label_problem(text: &str) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._:-[]".contains(c);
+    if text.is_empty() || text.len() > LABEL_LENGTH || !text.chars().all(allowed) {
+        Some(format!(
+            "1 to {LABEL_LENGTH} of the characters A-Z a-z 0-9 . _ : -"
+        ))
+    } else if RESERVED.contains(&text) {
+        Some("another name; this one stands for requests without one".into())
+    } else {
+        None
+    }
+}
+
+/// The name of each route: its own, else made from its path, and from its host where that is needed.
+pub(in crate::config) fn default_names(routes: &[Route]) -> Vec<String> {
+    let mut taken: HashSet<String> = routes
+        .iter()
+        .filter_map(|route| route.name.clone())
+        .collect();
+    let names = routes.iter().map(|route| {
+        if let Some(name) = &route.name {
+            return name.clone();
+        }
+        let from_path = slug(route.path.as_deref().unwrap_or_default());
+        let with_host = route
+            .host
+            .as_deref()
+            .map(|host| slug(&format!("{host}/{from_path}")));
+        let free = [Some(from_path.clone()), with_host]
+            .into_iter()
+            .flatten()
+            .find(|name| !taken.contains(name));
+        let name = free.unwrap_or(from_path);
+        taken.insert(name.clone());
+        name
+    });
+    names.collect()
+}
+
+fn slug(path: &str) -> String {
+    let words: Vec<&str> = path
+        .split(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c)))
+        .filter(|word| !word.is_empty())
+        .collect();
+    if words.is_empty() {
+        return "root".into();
+    }
+    words.join("-").chars().take(LABEL_LENGTH).collect()
+}
+
+/// Compiles all routes; `None` where one of them cannot be.
+pub(super) fn compile(
+    context: &mut Context<'_>,
+    document: &Document,
+    general: &General,
+    listeners: &Listeners,
+) -> Option<Plan> {
+    let routes = document.routes.as_deref().unwrap_or_default();
+    if routes.is_empty() && context.has("routes") && !context.lost("routes") {
+        context.error("routes", "no routes", "at least one route");
+    }
+    let names = default_names(routes);
+    let mut upstreams = Upstreams::new(&listeners.addresses);
+    let mut patterns = Vec::new();
+    let mut plans = Vec::new();
+    for (index, (route, name)) in routes.iter().zip(&names).enumerate() {
+        let path = format!("routes[{index}]");
+        check_name(
+            context,
+            &path,
+            route,
+            name,
+            names.get(..index).unwrap_or_default(),
+        );
+        let pattern = pattern(context, &path, route);
+        if let Some(pattern) = &pattern {
+            warn_uncovered_host(context, &path, pattern, listeners);
+        }
+        let limits = limits::of_route(context, &path, route, general);
+        let scheme = route.verify.as_ref().and_then(|verify| {
+            let path = format!("{path}.verify");
+            scheme(context, &path, verify, name, &limits, route)
+        });
+        let upstream = route.upstream.as_ref().and_then(|upstream| {
+            upstreams.add(
+                context,
+                &format!("{path}.upstream"),
+                upstream,
+                pattern.as_ref(),
+            )
+        });
+        patterns.push((index, pattern));
+        let (Some(scheme), Some((upstream, forwarding))) = (scheme, upstream) else {
+            continue;
+        };
+        plans.push(RoutePlan {
+            name: name.as_str().into(),
+            scheme,
+            upstream,
+            forwarding,
+            body_cap: limits.body,
+            timeouts: limits.timeouts,
+            on_reject: match route.on_reject {
+                OnReject::Respond => PlanOnReject::Respond,
+                OnReject::Close => PlanOnReject::Close,
+            },
+            maintenance: route.maintenance,
+        });
+    }
+    let table = table(context, &patterns)?;
+    let complete = plans.len() == routes.len() && !routes.is_empty();
+    complete.then(|| Plan {
+        table,
+        routes: plans,
+        upstreams: upstreams.into_plans(),
+    })
+}
+
+fn check_name(
+    context: &mut Context<'_>,
+    path: &str,
+    route: &Route,
+    name: &str,
+    earlier: &[String],
+) {
+    let name_path = format!("{path}.name");
+    if route.name.is_some()
+        && let Some(problem) = label_problem(name)
+    {
+        let found = format!("the name {}", context.shown(&name_path));
+        context.error(&name_path, found, problem);
+    }
+    let Some(index) = earlier.iter().position(|other| other == name) else {
+        return;
+    };
+    let line = context.line(&format!("routes[{index}].name"));
+    if route.name.is_some() {
+        let found = format!(
+            "a second route with the name {}; the first is in line {line}",
+            context.shown(&name_path)
+        );
+        context.error(&name_path, found, "a name of its own for each route");
+    } else if route.path.is_some() {
+        let found = format!("a route without a name, for which `{name}` is taken in line {line}");
+        context.error_help(
+            path,
+            found,
+            "a name of its own for each route",
+            "give it a `name`",
+        );
+    }
+}
+
+/// `None` where it cannot be read.
+fn pattern(context: &mut Context<'_>, path: &str, route: &Route) -> Option<Pattern> {
+    let text = route.path.as_deref()?;
+    let host = route.host.as_deref();
+    // Each by itself, so that both are reported.
+    let parsed = host.map(|host| Pattern::parse(Some(host), "/"));
+    if let Some(Err(error)) = parsed {
+        report(context, &format!("{path}.host"), "host", error);
+    }
+    if let Err(error) = Pattern::parse(None, text) {
+        report(context, &format!("{path}.path"), "path", error);
+    }
+    Pattern::parse(host, text).ok()
+}
+
+fn report(context: &mut Context<'_>, path: &str, noun: &str, error: PatternError) {
+    let found = format!("the {noun} {}", context.shown(path));
+    context.error(path, found, error.to_string());
+}
+
+fn warn_uncovered_host(
+    context: &mut Context<'_>,
+    path: &str,
+    pattern: &Pattern,
+    listeners: &Listeners,
+) {
+    let (Some(host), Some(names)) = (pattern.host(), &listeners.names) else {
+        return;
+    };
+    let address = host
+        .trim_matches(['[', ']'])
+        .parse::<std::net::IpAddr>()
+        .is_ok();
+    if address || names.is_empty() || covers(names, host) {
+        return;
+    }
+    let path = format!("{path}.host");
+    let found = format!("no certificate for the host {}", context.shown(&path));
+    let expected = format!("one of the names in the certificates: {}", names.join(", "));
+    let help = "a sender that checks certificates will not send anything to this host";
+    context.warn_help(&path, found, expected, help);
+}
+
+fn scheme(
+    context: &mut Context<'_>,
+    path: &str,
+    verify: &Verify,
+    name: &str,
+    limits: &RouteLimits,
+    route: &Route,
+) -> Option<Scheme> {
+    let tokens = verify.tokens.as_deref();
+    let tokens =
+        tokens.and_then(|tokens| secret::tokens(context, name, &format!("{path}.tokens"), tokens));
+    if verify.challenge == Challenge::Off {
+        warn_without_effect(context, &format!("{path}.reply"));
+        if route.limits.challenge_body.is_some() {
+            let path = path.trim_end_matches(".verify");
+            warn_without_effect(context, &format!("{path}.limits.challenge_body"));
+        }
+    }
+    let challenge = match verify.challenge {
+        Challenge::Off => ChallengePolicy::Off,
+        Challenge::Answer => ChallengePolicy::Answer {
+            reply: match verify.reply {
+                Reply::Text => ReplyFormat::Text,
+                Reply::Json => ReplyFormat::Json,
+            },
+            body_cap: limits.challenge_body,
+        },
+    };
+    match verify.scheme? {
+        SchemeName::Redox => Some(Scheme::Redox(Redox::new(
+            tokens?,
+            challenge,
+            verify.authorization_bearer,
+        ))),
+    }
+}
+
+fn warn_without_effect(context: &mut Context<'_>, path: &str) {
+    if context.has(path) {
+        let found = "a setting without effect, because of `challenge: off`";
+        let help = "take one of the two out";
+        context.warn_help(path, found, "only settings that have an effect", help);
+    }
+}
+
+/// Looks for routes that can never win. Routes that could not be read stay out, and with them the table.
+fn table(context: &mut Context<'_>, patterns: &[(usize, Option<Pattern>)]) -> Option<Table> {
+    let read: Vec<(usize, Pattern)> = patterns
+        .iter()
+        .filter_map(|(index, pattern)| Some((*index, pattern.clone()?)))
+        .collect();
+    let only: Vec<Pattern> = read.iter().map(|(_, pattern)| pattern.clone()).collect();
+    let route = |position: usize| read.get(position).map_or(0, |(index, _)| *index);
+    match Table::build(&only) {
+        Ok(table) => (read.len() == patterns.len()).then_some(table),
+        Err(conflicts) => {
+            for conflict in conflicts {
+                report_conflict(
+                    context,
+                    &conflict,
+                    route(conflict.route),
+                    route(conflict.earlier),
+                );
+            }
+            None
+        }
+    }
+}
+
+fn report_conflict(context: &mut Context<'_>, conflict: &Conflict, route: usize, earlier: usize) {
+    let path = format!("routes[{route}].path");
+    let first = format!("routes[{earlier}].path");
+    let (own, other, line) = (
+        context.shown(&path),
+        context.shown(&first),
+        context.line(&first),
+    );
+    if conflict.same {
+        let found = format!("the same requests as the route in line {line}");
+        let help = "several tokens for one route go into its `tokens`; several senders each get a path of their own";
+        context.error_help(&path, found, "another path or host", help);
+    } else {
+        let found =
+            format!("the path {own}, all of whose requests the route {other} in line {line} takes");
+        let help = format!(
+            "the first route that matches wins: move this one in front of {}",
+            quoted(other.trim_matches('`'))
+        );
+        context.error_help(&path, found, "a route that can be reached", help);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_routes_after_their_paths() {
+        let routes: Vec<Route> = [
+            (None, "/redox"),
+            (None, "/redox/*"),
+            (Some("a.test"), "/redox"),
+            (None, "/"),
+            (None, "/a/b c/d"),
+        ]
+        .into_iter()
+        .map(|(host, path)| Route {
+            host: host.map(String::from),
+            path: Some(path.into()),
+            ..Route::default()
+        })
+        .collect();
+        let names = default_names(&routes);
+        assert_eq!(names, ["redox", "redox", "a.test-redox", "root", "a-b-c-d"]);
+    }
+
+    #[test]
+    fn labels_are_short_and_plain() {
+        let long = "x".repeat(65);
+        for (text, good) in [
+            ("redox-production_2026.11", true),
+            ("0.0.0.0:8443", true),
+            ("", false),
+            ("with space", false),
+            ("none", false),
+            ("grün", false),
+            (long.as_str(), false),
+        ] {
+            assert_eq!(label_problem(text).is_none(), good, "{text}");
+        }
+    }
+}

@@ -1,0 +1,498 @@
+//! Upstreams: URLs, the path rule, the `Host` header.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use http::HeaderValue;
+use rustls_pki_types::ServerName;
+
+use super::{Context, address};
+use crate::config::document::{HeaderCase as Case, Upstream};
+use crate::gateway::plan::{
+    Endpoint, EndpointHost, EndpointTls, Forwarding, HeaderCase, HostRule, PathRule, UpstreamPlan,
+};
+use crate::route::{PathPattern, Pattern, check_path};
+use crate::server::tls::client_config;
+
+const EXPECTED: &str = "an upstream such as http://10.20.0.5:6661 or https://ehr.example.org/redox";
+
+/// All upstreams so far, each distinct one once.
+pub(super) struct Upstreams<'l> {
+    plans: Vec<UpstreamPlan>,
+    listeners: &'l [(String, SocketAddr)],
+    /// Made with the first `https` upstream; the inner `None` after a failure that has been reported.
+    tls: Option<Option<Arc<rustls::ClientConfig>>>,
+}
+
+/// A URL taken apart.
+struct Url {
+    secure: bool,
+    host: EndpointHost,
+    port: u16,
+    /// `None` without a path, not even a slash.
+    path: Option<String>,
+    authority: HeaderValue,
+}
+
+/// What is wrong with a URL.
+enum UrlProblem {
+    Scheme,
+    UserInformation,
+    Query,
+    Fragment,
+    Host,
+    Port,
+    Path(crate::route::PathError),
+}
+
+impl<'l> Upstreams<'l> {
+    pub(super) fn new(listeners: &'l [(String, SocketAddr)]) -> Self {
+        Self {
+            plans: Vec::new(),
+            listeners,
+            tls: None,
+        }
+    }
+
+    pub(super) fn into_plans(self) -> Vec<UpstreamPlan> {
+        self.plans
+    }
+
+    /// Compiles an upstream: its position, and how requests are rewritten for it.
+    pub(super) fn add(
+        &mut self,
+        context: &mut Context<'_>,
+        path: &str,
+        upstream: &Upstream,
+        pattern: Option<&Pattern>,
+    ) -> Option<(usize, Forwarding)> {
+        let host = host_rule(
+            context,
+            &format!("{path}.host_header"),
+            &upstream.host_header,
+        );
+        let settings = settings(context, path, upstream)?;
+        let mut urls: Vec<Url> = Vec::new();
+        let mut complete = true;
+        for (path, text) in &settings {
+            match self.url(context, path, text) {
+                Some(url) => urls.push(url),
+                None => complete = false,
+            }
+        }
+        let first = urls.first()?;
+        if let Some((at, _)) = settings
+            .iter()
+            .zip(&urls)
+            .find(|(_, url)| url.path != first.path)
+            && complete
+        {
+            let found = format!("{} with another path than the first", context.shown(&at.0));
+            context.error(&at.0, found, "the same path in all URLs of an upstream");
+            return None;
+        }
+        let path_rule = path_rule(pattern?.path(), first.path.as_deref());
+        let endpoints: Option<Vec<Endpoint>> = urls
+            .iter()
+            .map(|url| self.endpoint(context, path, url))
+            .collect();
+        let index = self.share(endpoints.filter(|_| complete)?, upstream.header_case)?;
+        Some((
+            index,
+            Forwarding {
+                path: path_rule,
+                host: host?,
+                forward_token: upstream.forward_token,
+            },
+        ))
+    }
+
+    fn url(&self, context: &mut Context<'_>, path: &str, text: &str) -> Option<Url> {
+        match Url::parse(text) {
+            Ok(url) => {
+                self.check_loop(context, path, &url)?;
+                warn_reach(context, path, &url);
+                Some(url)
+            }
+            Err(problem) => {
+                report(context, path, text, &problem);
+                None
+            }
+        }
+    }
+
+    /// `None` where the upstream is one of our own listeners.
+    fn check_loop(&self, context: &mut Context<'_>, path: &str, url: &Url) -> Option<()> {
+        let target = match &url.host {
+            EndpointHost::Address(address) => *address,
+            EndpointHost::Name(name) if &**name == "localhost" => IpAddr::from([127, 0, 0, 1]),
+            EndpointHost::Name(_) => return Some(()),
+        };
+        let target = SocketAddr::new(target, url.port);
+        let own = self
+            .listeners
+            .iter()
+            .find(|(_, listener)| address::reaches(target, *listener));
+        let Some((listener, _)) = own else {
+            return Some(());
+        };
+        let line = context.line(listener);
+        let found = format!(
+            "the upstream {} is the listener in line {line}",
+            context.shown(path)
+        );
+        let help = "requests would go round in a circle; name the backend's own address";
+        context.error_help(path, found, "an upstream that is not this gateway", help);
+        None
+    }
+
+    fn endpoint(&mut self, context: &mut Context<'_>, path: &str, url: &Url) -> Option<Endpoint> {
+        let tls = if url.secure {
+            let server_name = match &url.host {
+                EndpointHost::Name(name) => ServerName::try_from(name.to_string()).ok()?,
+                EndpointHost::Address(address) => ServerName::IpAddress((*address).into()),
+            };
+            let config = self.client_config(context, path)?;
+            Some(EndpointTls {
+                config,
+                server_name,
+            })
+        } else {
+            None
+        };
+        Some(Endpoint {
+            host: url.host.clone(),
+            port: url.port,
+            tls,
+            authority: url.authority.clone(),
+        })
+    }
+
+    fn client_config(
+        &mut self,
+        context: &mut Context<'_>,
+        path: &str,
+    ) -> Option<Arc<rustls::ClientConfig>> {
+        let tls = self.tls.get_or_insert_with(|| {
+            let roots = context.env.trust_roots();
+            if roots.is_empty() {
+                let found = "an https upstream, and no trusted certificates on this machine";
+                let help =
+                    "install the package ca-certificates, or point SSL_CERT_FILE at a bundle";
+                context.error_help(path, found, "a trust store that can be read", help);
+                return None;
+            }
+            client_config(roots).ok()
+        });
+        tls.clone()
+    }
+
+    /// The position of an upstream like this one; a new one where there is none, so that equal ones share their
+    /// connections.
+    fn share(&mut self, endpoints: Vec<Endpoint>, case: Case) -> Option<usize> {
+        let header_case = match case {
+            Case::Title => HeaderCase::Title,
+            Case::Preserve => HeaderCase::Preserve,
+            Case::Lower => HeaderCase::Lower,
+        };
+        let same = |plan: &UpstreamPlan| {
+            plan.header_case == header_case
+                && plan.endpoints.len() == endpoints.len()
+                && plan
+                    .endpoints
+                    .iter()
+                    .zip(&endpoints)
+                    .all(|(a, b)| same_endpoint(a, b))
+        };
+        if let Some(index) = self.plans.iter().position(same) {
+            return Some(index);
+        }
+        let name = name_of(endpoints.first()?);
+        self.plans.push(UpstreamPlan {
+            name,
+            endpoints,
+            header_case,
+        });
+        self.plans.len().checked_sub(1)
+    }
+}
+
+impl Url {
+    fn parse(text: &str) -> Result<Self, UrlProblem> {
+        let (scheme, rest) = text.split_once("://").ok_or(UrlProblem::Scheme)?;
+        let secure = match scheme.to_ascii_lowercase().as_str() {
+            "http" => false,
+            "https" => true,
+            _ => return Err(UrlProblem::Scheme),
+        };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, rest) = rest.split_at(end);
+        if authority.contains('@') {
+            return Err(UrlProblem::UserInformation);
+        }
+        if rest.contains('#') {
+            return Err(UrlProblem::Fragment);
+        }
+        if rest.contains('?') {
+            return Err(UrlProblem::Query);
+        }
+        if !rest.is_empty() {
+            check_path(rest).map_err(UrlProblem::Path)?;
+        }
+        let (host, port) = host_and_port(authority)?;
+        let default = if secure { 443 } else { 80 };
+        Ok(Self {
+            secure,
+            host,
+            port: port.unwrap_or(default),
+            path: (!rest.is_empty()).then(|| rest.to_owned()),
+            authority: HeaderValue::from_str(authority).map_err(|_| UrlProblem::Host)?,
+        })
+    }
+}
+
+fn host_and_port(authority: &str) -> Result<(EndpointHost, Option<u16>), UrlProblem> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']').ok_or(UrlProblem::Host)?;
+            let address = host.parse().map_err(|_| UrlProblem::Host)?;
+            (EndpointHost::Address(IpAddr::V6(address)), port)
+        }
+        None => {
+            let end = authority.find(':').unwrap_or(authority.len());
+            let (host, port) = authority.split_at(end);
+            (name_or_address(host)?, port)
+        }
+    };
+    if port.is_empty() {
+        return Ok((host, None));
+    }
+    let number = port.strip_prefix(':').and_then(|port| port.parse().ok());
+    let number = number
+        .filter(|number| *number > 0)
+        .ok_or(UrlProblem::Port)?;
+    Ok((host, Some(number)))
+}
+
+fn name_or_address(host: &str) -> Result<EndpointHost, UrlProblem> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(EndpointHost::Address(address));
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    let numeric = host.chars().all(|c| c.is_ascii_digit() || c == '.');
+    if host.is_empty() || numeric || host.len() > 253 || !host.chars().all(allowed) {
+        return Err(UrlProblem::Host);
+    }
+    Ok(EndpointHost::Name(host.to_ascii_lowercase().into()))
+}
+
+fn report(context: &mut Context<'_>, path: &str, text: &str, problem: &UrlProblem) {
+    let help = match problem {
+        UrlProblem::UserInformation => {
+            // It may hold a password.
+            context.hide(path);
+            let found = "an upstream with user information in front of `@`";
+            let help = "the gateway adds no credentials; take them out, and change them: they have been in a file";
+            context.error_help(path, found, EXPECTED, help);
+            return;
+        }
+        UrlProblem::Scheme if !text.contains("://") => "begin with http:// or https://".to_owned(),
+        UrlProblem::Scheme => "only http and https are spoken here".to_owned(),
+        UrlProblem::Query => {
+            "a query comes from the sender; take out `?` and what follows".to_owned()
+        }
+        UrlProblem::Fragment => "take out `#` and what follows".to_owned(),
+        UrlProblem::Host => {
+            "the host is a name or an IP address; IPv6 stands in brackets".to_owned()
+        }
+        UrlProblem::Port => "the port is a number from 1 to 65535".to_owned(),
+        UrlProblem::Path(error) => format!("a path without {error}"),
+    };
+    // A query can carry a key as well as user information can.
+    let found = if matches!(problem, UrlProblem::Query | UrlProblem::Fragment) {
+        context.hide(path);
+        "an upstream with a query or a fragment".to_owned()
+    } else {
+        format!("the upstream {}", context.shown(path))
+    };
+    context.error_help(path, found, EXPECTED, help);
+}
+
+/// The settings that hold the URLs.
+fn settings<'u>(
+    context: &mut Context<'_>,
+    path: &str,
+    upstream: &'u Upstream,
+) -> Option<Vec<(String, &'u str)>> {
+    let expected = "exactly one of `url` and `urls`";
+    match (&upstream.url, &upstream.urls) {
+        (Some(url), None) => Some(vec![(format!("{path}.url"), url)]),
+        (None, Some(urls)) => {
+            let path = format!("{path}.urls");
+            if urls.is_empty() && !context.lost(&path) {
+                context.error(&path, "no URLs", "at least one URL");
+            }
+            let urls = urls.iter().enumerate();
+            Some(
+                urls.map(|(index, url)| (format!("{path}[{index}]"), url.as_str()))
+                    .collect(),
+            )
+        }
+        (Some(_), Some(_)) => {
+            context.error(&format!("{path}.urls"), "both `url` and `urls`", expected);
+            None
+        }
+        (None, None) => {
+            if !context.lost(path) {
+                context.error_help(
+                    path,
+                    "neither `url` nor `urls`",
+                    expected,
+                    "url: http://10.20.0.5:6661",
+                );
+            }
+            None
+        }
+    }
+}
+
+/// Warns of names that lead nowhere, and of plain HTTP that leaves private networks.
+fn warn_reach(context: &mut Context<'_>, path: &str, url: &Url) {
+    let addresses = match &url.host {
+        EndpointHost::Address(address) => vec![*address],
+        EndpointHost::Name(name) => context.env.resolve(name),
+    };
+    if addresses.is_empty() {
+        let found = format!("the host of {} cannot be resolved", context.shown(path));
+        let help = "until it can, every message is answered 502; is the name right, and this machine's DNS?";
+        context.warn_help(path, found, "a host that this machine can resolve", help);
+        return;
+    }
+    if !url.secure && !addresses.iter().copied().all(address::is_private) {
+        let found = format!(
+            "plain HTTP to {}, which is outside of private networks",
+            context.shown(path)
+        );
+        let help = "patient data would be readable on the way; use https";
+        context.warn_help(path, found, "https, or a private address", help);
+    }
+}
+
+/// The path towards the upstream, as the documentation of `url` says.
+fn path_rule(pattern: &PathPattern, url_path: Option<&str>) -> PathRule {
+    match (pattern, url_path) {
+        (_, None) => PathRule::Keep,
+        (PathPattern::Exact(_), Some(path)) => PathRule::Replace(path.into()),
+        (PathPattern::Below(prefix), Some(path)) => PathRule::ReplacePrefix {
+            // The slash stays.
+            prefix_length: prefix.len().saturating_sub(1),
+            with: path.trim_end_matches('/').into(),
+        },
+    }
+}
+
+fn host_rule(context: &mut Context<'_>, path: &str, text: &str) -> Option<HostRule> {
+    match text {
+        "preserve" => return Some(HostRule::Preserve),
+        "upstream" => return Some(HostRule::Upstream),
+        _ => {}
+    }
+    match (host_and_port(text), HeaderValue::from_str(text)) {
+        (Ok(_), Ok(value)) => Some(HostRule::Literal(value)),
+        (Err(_), _) | (_, Err(_)) => {
+            let found = format!("the host {}", context.shown(path));
+            context.error(
+                path,
+                found,
+                "`preserve`, `upstream`, or a host name without scheme and path",
+            );
+            None
+        }
+    }
+}
+
+fn same_endpoint(a: &Endpoint, b: &Endpoint) -> bool {
+    // All TLS settings are the same, so whether there are any is enough. The authority counts: it is what
+    // `host_header: upstream` sends.
+    (&a.host, a.port, a.tls.is_some(), &a.authority)
+        == (&b.host, b.port, b.tls.is_some(), &b.authority)
+}
+
+fn name_of(endpoint: &Endpoint) -> Arc<str> {
+    let scheme = if endpoint.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let port = endpoint.port;
+    match &endpoint.host {
+        EndpointHost::Name(name) => format!("{scheme}://{name}:{port}").into(),
+        EndpointHost::Address(IpAddr::V4(address)) => format!("{scheme}://{address}:{port}").into(),
+        EndpointHost::Address(IpAddr::V6(address)) => {
+            format!("{scheme}://[{address}]:{port}").into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_follow_the_rule() {
+        let prefix = |prefix_length, with: &str| PathRule::ReplacePrefix {
+            prefix_length,
+            with: with.into(),
+        };
+        let cases = [
+            ("/redox", "http://a", PathRule::Keep),
+            ("/redox", "http://a/", PathRule::Replace("/".into())),
+            (
+                "/redox",
+                "http://a/in/box",
+                PathRule::Replace("/in/box".into()),
+            ),
+            ("/redox/*", "http://a", PathRule::Keep),
+            ("/redox/*", "http://a/", prefix(6, "")),
+            ("/redox/*", "http://a/in", prefix(6, "/in")),
+            ("/redox/*", "http://a/in/", prefix(6, "/in")),
+            ("/*", "http://a/in", prefix(0, "/in")),
+        ];
+        for (path, url, expected) in cases {
+            let pattern = Pattern::parse(None, path).unwrap();
+            let url = Url::parse(url).ok().unwrap();
+            let rule = path_rule(pattern.path(), url.path.as_deref());
+            assert_eq!(rule, expected, "{path} {:?}", url.path);
+        }
+    }
+
+    #[test]
+    fn takes_urls_apart() {
+        let cases = [
+            ("http://ehr", Some((false, 80))),
+            ("https://ehr", Some((true, 443))),
+            ("HTTP://EHR:8080", Some((false, 8080))),
+            ("http://[::1]:81/x", Some((false, 81))),
+            ("http://10.0.0.1:6661", Some((false, 6661))),
+            ("http://", None),
+            ("http://:80", None),
+            ("http://a:0", None),
+            ("http://a:70000", None),
+            ("http://a:", None),
+            ("http://a b", None),
+            ("http://10.0.0.256", None),
+            ("http://[::1", None),
+            ("http://u:p@a", None),
+            ("http://a?b", None),
+            ("http://a/#b", None),
+            ("http://a/../b", None),
+            ("ftp://a", None),
+            ("a:80", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            let parsed = Url::parse(text).ok();
+            assert_eq!(parsed.map(|url| (url.secure, url.port)), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The effective configuration as YAML, for `config show`.
+//!
+//! Secrets cannot come out here: of a token only id, kind of source and end are written, and a user information in
+//! an upstream URL has been refused before.
+
+use super::compile::default_route_names;
+use super::document::{Document, Listener, Route};
+
+/// Fills in what is worked out at start, and writes it. Field defaults are in the document already.
+pub(super) fn effective(mut document: Document) -> String {
+    let names = document
+        .routes
+        .as_deref()
+        .map(default_route_names)
+        .unwrap_or_default();
+    for listener in document.listeners.iter_mut().flatten() {
+        fill_listener(listener);
+    }
+    let limits = document.limits.clone();
+    let timeouts = document.timeouts.clone();
+    for (route, name) in document.routes.iter_mut().flatten().zip(names) {
+        fill_route(route, name);
+        route.limits.body.get_or_insert_with(|| limits.body.clone());
+        route
+            .limits
+            .challenge_body
+            .get_or_insert_with(|| limits.challenge_body.clone());
+        let own = &mut route.timeouts;
+        own.connect.get_or_insert_with(|| timeouts.connect.clone());
+        own.response
+            .get_or_insert_with(|| timeouts.response.clone());
+        own.request_body_idle
+            .get_or_insert_with(|| timeouts.request_body_idle.clone());
+    }
+    serde_yaml::to_string(&document).unwrap_or_default()
+}
+
+fn fill_listener(listener: &mut Listener) {
+    if listener.name.is_none() {
+        listener.name.clone_from(&listener.address);
+    }
+}
+
+fn fill_route(route: &mut Route, name: String) {
+    route.name.get_or_insert(name);
+}
