@@ -108,14 +108,13 @@ fn remove(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
     }
 }
 
-/// The names in every `Connection` line, in lower case.
+/// The names in every `Connection` line, in lower case. Bytes beyond ASCII are no part of a name, and no reason to
+/// overlook its neighbours.
 fn nominated(headers: &HeaderMap) -> Vec<String> {
-    let lines = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|line| line.to_str().ok());
+    let lines = headers.get_all(CONNECTION).iter();
     let names = lines
-        .flat_map(|line| line.split(','))
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| std::str::from_utf8(name).ok())
         .map(|name| name.trim().to_ascii_lowercase());
     names
         .filter(|name| !name.is_empty() && name != "close" && name != "keep-alive")

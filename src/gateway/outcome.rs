@@ -295,6 +295,11 @@ impl Record {
         &self.request_id
     }
 
+    /// Whether the answer has to go without its body (RFC 9110 §9.3.2).
+    pub(super) fn asked_for_head(&self) -> bool {
+        self.method == "HEAD"
+    }
+
     pub(super) fn routed(&mut self, route: usize) {
         self.route = Some(route);
     }

@@ -69,6 +69,8 @@ pub(super) fn stopped(stop: Stop, mut record: Record) -> Response<AnswerBody> {
     }
     let mut response = own(status, "text/plain; charset=utf-8", &record);
     add_specifics(response.headers_mut(), status);
+    // hyper leaves the body of an answer to HEAD out by itself in HTTP/1.1 only.
+    let text = if record.asked_for_head() { "" } else { text };
     response.map(|()| AnswerBody::own(Bytes::from_static(text.as_bytes()), record))
 }
 

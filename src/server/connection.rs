@@ -10,12 +10,14 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::{self, HandshakeKind, ProtocolVersion};
 
@@ -133,11 +135,18 @@ impl<H: Handler> Service<H> {
         let activity = Rc::new(Activity::new(&self.timers, &self.limits));
         let watched = Watched::new(Rc::clone(&stream), Rc::clone(&activity));
         let handler = Rc::clone(&self.handler);
+        let limits = self.limits;
         let service = {
             let activity = Rc::clone(&activity);
             // hyper spawns the streams of a connection, so this service borrows nothing.
             service_fn(move |request| {
-                answer(Rc::clone(&handler), request, Rc::clone(&activity), peer)
+                answer_stream(
+                    Rc::clone(&handler),
+                    request,
+                    Rc::clone(&activity),
+                    peer,
+                    limits,
+                )
             })
         };
         let builder = http2::builder(&self.limits);
@@ -256,6 +265,23 @@ async fn answer<H: Handler>(
         body,
         _in_flight: in_flight,
     }))
+}
+
+/// The same for a request of HTTP/2, whose head nobody has measured yet.
+async fn answer_stream<H: Handler>(
+    handler: Rc<H>,
+    request: Request<Incoming>,
+    activity: Rc<Activity>,
+    peer: Peer,
+    limits: ServerLimits,
+) -> Result<Response<Either<Tracked<H::Body>, Full<Bytes>>>, Close> {
+    let (head, body) = request.into_parts();
+    if http2::is_too_large(&head, &limits) {
+        let answer = handler.refuse(Fault::HeaderTooLarge, peer, Instant::now());
+        return Ok(answer.map(|text| Either::Right(Full::new(text))));
+    }
+    let answered = answer(handler, Request::from_parts(head, body), activity, peer).await?;
+    Ok(answered.map(Either::Left))
 }
 
 /// An answer's body; the request is in flight until it is dropped.

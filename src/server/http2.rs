@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use http::request::Parts;
 use hyper::server::conn::http2::Builder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -44,8 +45,27 @@ pub(super) fn builder(limits: &ServerLimits) -> Builder<LocalExecutor> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
+        .max_header_list_size(header_list_size(limits));
     builder
+}
+
+/// The limit h2 keeps, which answers 431 without telling anybody: twice our own, for [`is_too_large`] to be asked
+/// first. RFC 9113 §6.5.2 adds 32 bytes for each field.
+fn header_list_size(limits: &ServerLimits) -> u32 {
+    let bytes = limits.header_bytes.saturating_mul(2);
+    let overhead = limits.header_count.saturating_mul(32);
+    u32::try_from(bytes.saturating_add(overhead)).unwrap_or(u32::MAX)
+}
+
+/// Whether a head is over the limits, counted as HTTP/1.1 would write it.
+pub(super) fn is_too_large(head: &Parts, limits: &ServerLimits) -> bool {
+    const SEPARATORS: usize = ": \r\n".len();
+    let fields = head.headers.iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + SEPARATORS);
+    let target = head.uri.path_and_query().map_or(0, |it| it.as_str().len());
+    let authority = head.uri.authority().map_or(0, |it| it.as_str().len());
+    let bytes = fields.sum::<usize>() + head.method.as_str().len() + target + authority;
+    head.headers.len() > limits.header_count || bytes > limits.header_bytes
 }
 
 /// The socket of an HTTP/2 connection: as [`super::http1::Guard`], but without a look at the bytes.

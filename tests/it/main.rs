@@ -7,3 +7,5 @@ mod scheme;
 mod scheme_properties;
 mod support;
 mod vectors;
+mod vectors_on_the_wire;
+mod verdicts;

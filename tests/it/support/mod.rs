@@ -4,10 +4,12 @@
 //! and none of them is a pause that hopes for the best.
 
 mod backend;
+mod exchange;
 mod gateway;
 mod sender;
 
 pub(crate) use backend::{Backend, Recorded, Reply};
+pub(crate) use exchange::{Message, Protocol};
 pub(crate) use gateway::{Environment, Gateway, Story, now, text};
 pub(crate) use sender::{Answer, Connection, Http2, http2_post, tls_config};
 

@@ -163,6 +163,13 @@ impl Connection {
 
     /// Reads one answer, interim or not; `None` at the end of the connection.
     pub(crate) fn any_answer(&mut self) -> Option<Answer> {
+        let mut answer = self.any_head()?;
+        answer.body = self.body(&answer);
+        Some(answer)
+    }
+
+    /// Reads one answer without its body, as one to `HEAD` is; `None` at the end of the connection.
+    pub(crate) fn any_head(&mut self) -> Option<Answer> {
         let head = loop {
             if let Some(end) = self
                 .read
@@ -189,13 +196,11 @@ impl Connection {
         let headers = headers
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        let mut answer = Answer {
+        Some(Answer {
             status,
             headers,
             body: Vec::new(),
-        };
-        answer.body = self.body(&answer);
-        Some(answer)
+        })
     }
 
     fn body(&mut self, answer: &Answer) -> Vec<u8> {
