@@ -356,6 +356,7 @@ impl Http2 {
             .unwrap();
         let sender = runtime.block_on(async {
             let socket = tokio::net::TcpStream::connect(address).await.unwrap();
+            socket.set_nodelay(true).unwrap();
             let name = ServerName::try_from("localhost").unwrap();
             let connector = tokio_rustls::TlsConnector::from(tls_config(&[b"h2"]));
             let stream = connector.connect(name, socket).await.unwrap();
