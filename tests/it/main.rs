@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod canary;
 mod forwarding;
 mod scheme;
 mod scheme_properties;
