@@ -57,12 +57,7 @@ fn authority(head: &Parts) -> Result<Option<Authority>, Refusal> {
         return Err(Refusal::Malformed);
     }
     let named = head.uri.authority().cloned();
-    if named
-        .as_ref()
-        .is_some_and(|named| named.as_str().contains('@'))
-    {
-        return Err(Refusal::Malformed);
-    }
+    let named = named.map(check_authority).transpose()?;
     match (named, host) {
         (Some(named), Some(host)) if named != host => Err(Refusal::Malformed),
         (None, None) if head.version != Version::HTTP_10 => Err(Refusal::Malformed),
@@ -70,12 +65,18 @@ fn authority(head: &Parts) -> Result<Option<Authority>, Refusal> {
     }
 }
 
-/// RFC 9110 §7.2: `Host` is host and optional port, nothing else.
 fn parse_authority(host: &HeaderValue) -> Result<Authority, Refusal> {
     let authority = Authority::try_from(host.as_bytes()).map_err(|_| Refusal::Malformed)?;
-    let odd_port = authority.as_str().ends_with(':')
-        || (authority.port().is_some() && authority.port_u16().is_none());
-    if authority.as_str().contains('@') || authority.host().is_empty() || odd_port {
+    check_authority(authority)
+}
+
+/// RFC 9110 §7.2: host and optional port, nothing else.
+fn check_authority(authority: Authority) -> Result<Authority, Refusal> {
+    let host = authority.host();
+    let user = authority.as_str().contains('@');
+    // A colon with nothing or no port number behind it has no `port`, as if there were no colon at all.
+    let odd_port = authority.as_str() != host && authority.port_u16().is_none();
+    if user || host.is_empty() || odd_port {
         return Err(Refusal::Malformed);
     }
     Ok(authority)
@@ -151,6 +152,9 @@ mod tests {
             ("https://a/x", one, &[("host", "b")], malformed),
             ("https://a/x", one, &[("host", "a:1")], malformed),
             ("https://u@a/x", two, &[], malformed),
+            ("https://a:99999/x", two, &[], malformed),
+            ("https://a:/x", two, &[], malformed),
+            ("https://[::1]:8443/x", two, &[], None),
             ("http://a/x", two, &[], malformed),
             ("/x", two, &[], malformed),
             ("/a/../x", one, &[("host", "a")], malformed),

@@ -304,23 +304,17 @@ fn marked(target: &str) -> Message {
     message
 }
 
+/// A message with the right token.
+fn good(path: &str) -> Message {
+    marked(path).header("verification-token", TOKEN)
+}
+
 /// Messages of all outcomes, with the status of each; 0 where the connection ends in silence.
 fn messages() -> Vec<(u16, Message)> {
-    let good = |path: &str| marked(path).header("verification-token", TOKEN);
-    let body = |text: String| Message {
-        body: text.into_bytes(),
-        ..marked("/redox/a")
-    };
-    let challenge = |token: &str, value: &str| {
-        body(format!(
-            r#"{{"verification-token":"{token}","challenge":"{value}"}}"#
-        ))
-    };
-    let get = |query: String| Message {
-        method: "GET".to_owned(),
-        body: Vec::new(),
-        ..marked("/redox/a").target(&format!("/redox/a?{query}"))
-    };
+    [forwarded(), challenges(), refused()].concat()
+}
+
+fn forwarded() -> Vec<(u16, Message)> {
     vec![
         (200, good("/redox/kanarie7path")),
         (
@@ -341,6 +335,25 @@ fn messages() -> Vec<(u16, Message)> {
         (503, good("/maintenance")),
         (0, marked("/silent")),
         (0, marked("/silent").header("verification-token", WRONG)),
+    ]
+}
+
+fn challenges() -> Vec<(u16, Message)> {
+    let body = |text: String| Message {
+        body: text.into_bytes(),
+        ..marked("/redox/a")
+    };
+    let challenge = |token: &str, value: &str| {
+        body(format!(
+            r#"{{"verification-token":"{token}","challenge":"{value}"}}"#
+        ))
+    };
+    let get = |query: String| Message {
+        method: "GET".to_owned(),
+        body: Vec::new(),
+        ..marked("/redox/a").target(&format!("/redox/a?{query}"))
+    };
+    vec![
         (200, challenge(TOKEN, CHALLENGE)),
         (401, challenge(WRONG, CHALLENGE)),
         (401, challenge(EXPIRED, CHALLENGE)),
@@ -357,6 +370,11 @@ fn messages() -> Vec<(u16, Message)> {
             400,
             get(format!("challenge=kanarie7%00&verification-token={TOKEN}")),
         ),
+    ]
+}
+
+fn refused() -> Vec<(u16, Message)> {
+    vec![
         (
             401,
             marked("/redox/a").target(&format!("/redox/a?verification-token={TOKEN}")),
@@ -463,7 +481,7 @@ fn play([tls, plain, _]: [SocketAddr; 3]) -> usize {
         check(status, message.over_http2(&mut http2), &message);
     }
     for target in ["/redox/half-body", "/redox/bad-chunk"] {
-        let message = marked(target).header("verification-token", TOKEN);
+        let message = good(target);
         Connection::plain(plain).send(message.bytes()).rest();
         assert_eq!(message.over_http2(&mut http2), None);
         count += 2;

@@ -4,6 +4,7 @@
 
 mod canary;
 mod forwarding;
+mod properties;
 mod scheme;
 mod scheme_properties;
 mod support;
