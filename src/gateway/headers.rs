@@ -7,7 +7,7 @@
 //! Names are judged as a CGI-like backend reads them: `X_Forwarded_For` would become the same variable as
 //! `X-Forwarded-For`, so it goes as well.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::verify::TOKEN_HEADER;
@@ -87,6 +87,19 @@ pub(super) fn clean_request(
             || (nominated.iter().any(|other| other == name) && !is_protected(name))
             || is_folded_twin(name)
     });
+    join_cookies(headers);
+}
+
+/// RFC 9113 §8.2.3: HTTP/2 may cut a cookie line into pieces, which no server of HTTP/1.1 puts together again.
+fn join_cookies(headers: &mut HeaderMap) {
+    let pieces: Vec<&[u8]> = (headers.get_all(COOKIE).iter())
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if pieces.len() > 1
+        && let Ok(whole) = HeaderValue::from_bytes(&pieces.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, whole);
+    }
 }
 
 /// Removes from an upstream's answer all that is about its connection.

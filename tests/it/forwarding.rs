@@ -700,3 +700,48 @@ fn an_answer_comes_while_the_next_one_is_being_made() {
     assert!(began.elapsed() < PATIENCE);
     slow.reset();
 }
+
+#[test]
+fn a_cookie_that_http2_cut_up_arrives_in_one_piece() {
+    // RFC 9113 §8.2.3
+    let message = Message::post("{}")
+        .token()
+        .header("cookie", "a=1")
+        .header("cookie", "b=2; c=3")
+        .header("cookie", "d=4");
+    let request = arrived(Protocol::Http2, "", &message);
+    assert_eq!(request.value("cookie"), Some("a=1; b=2; c=3; d=4"));
+}
+
+#[test]
+fn chunk_extensions_and_trailers_end_here() {
+    let backend = Backend::ok();
+    let gateway = Gateway::before(&backend);
+    for size in [5, 5000] {
+        let body = "x".repeat(size);
+        let head = "POST /redox HTTP/1.1\r\nHost: localhost\r\nTrailer: X-Late\r\nTransfer-Encoding: chunked\r\n";
+        let request = format!(
+            "{head}{}\r\n{size:x};CANARY=1\r\n{body}\r\n0;CANARY\r\nX-Late: CANARY\r\nverification-token: CANARY\r\n\r\n",
+            token_line()
+        );
+        assert_eq!(gateway.connect().send(request).answer().status, 200);
+        let request = backend.requests().pop().unwrap();
+        assert_eq!(request.complaint, None);
+        assert_eq!(request.body, body.as_bytes());
+        assert_eq!(request.value("x-late"), None);
+    }
+}
+
+#[test]
+fn a_target_with_its_host_in_front_arrives_without() {
+    let backend = Backend::ok();
+    let gateway = Gateway::before(&backend);
+    let request = Message::post("{}")
+        .token()
+        .target("https://localhost/redox?a=b");
+    let answer = gateway.connect().send(request.bytes()).answer();
+    assert_eq!(answer.status, 200);
+    let request = backend.only_request();
+    assert_eq!(request.target, "/redox?a=b");
+    assert_eq!(request.value("host"), Some("localhost"));
+}

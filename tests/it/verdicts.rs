@@ -973,3 +973,18 @@ fn a_refusal_reaches_a_sender_that_is_still_sending() {
         assert!(connection.is_closed());
     }
 }
+
+#[test]
+fn an_answer_to_head_has_no_body_that_would_be_in_the_way() {
+    let gateway = Gateway::before(&Backend::ok());
+    let head = Message::new("HEAD", "/redox").token();
+    let good = Message::post("{}").token();
+    let mut http1 = gateway.connect();
+    let mut http2 = gateway.connect_http2();
+    for _ in 0..2 {
+        assert_eq!(head.over_http1(&mut http1).unwrap().status, 405);
+        assert_eq!(good.over_http1(&mut http1).unwrap().text(), "received");
+        assert_eq!(head.over_http2(&mut http2).unwrap().body, b"");
+        assert_eq!(good.over_http2(&mut http2).unwrap().text(), "received");
+    }
+}
