@@ -5,6 +5,7 @@
 mod canary;
 mod forwarding;
 mod properties;
+mod house;
 mod scheme;
 mod scheme_properties;
 mod support;
