@@ -29,7 +29,12 @@ const VERSION: &str = concat!(
 /// A TLS gateway for webhooks: answers verification challenges, refuses every request whose token is wrong, and
 /// forwards the rest untouched.
 #[derive(Debug, Parser)]
-#[command(name = "countersign", version = VERSION, max_term_width = 100)]
+#[command(
+    name = "countersign",
+    version,
+    long_version = VERSION,
+    max_term_width = 100
+)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,

@@ -36,7 +36,6 @@ pub(super) fn run(file: &Path) -> ExitCode {
         Ok(serving) => serving,
         Err(error) => return fail(&error.to_string(), help(&error)),
     };
-    announce(&serving);
     match supervise(serving) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => fail(
@@ -129,6 +128,8 @@ fn supervise(mut serving: Serving) -> std::io::Result<bool> {
         .build()?;
     let unasked = runtime.block_on(async {
         let mut signals = Signals::new()?;
+        // Not before: whoever waits for this line may send a signal at once.
+        announce(&serving);
         tokio::select! {
             () = signals.stop() => {}
             // A worker ends by itself only when something is badly wrong. The others finish what they have.

@@ -5,6 +5,10 @@
 mod canary;
 mod forwarding;
 mod properties;
+mod cli;
+mod documents;
+mod forwarding;
+mod fuzz_seeds;
 mod house;
 mod scheme;
 mod scheme_properties;
