@@ -8,6 +8,8 @@
 mod activity;
 mod connection;
 mod drain;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handler;
 mod http1;
 mod http2;

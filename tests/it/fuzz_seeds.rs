@@ -1,0 +1,82 @@
+//! Seeds for the fuzz targets: the vectors, in the form in which each target reads its input.
+//!
+//! Not a test, but a test is where the vectors are read. `.ci/run` asks for it before it fuzzes.
+
+use std::fs;
+use std::path::Path;
+
+use http::Method;
+
+use crate::vectors::{self, Length, Vector};
+
+#[test]
+#[ignore = "writes fuzz/corpus: cargo test --test it fuzz_seeds -- --ignored"]
+fn write_the_seeds() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let seed = |target: &str, name: &str, parts: &[&[u8]]| {
+        let folder = corpus.join(target);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(name), parts.concat()).unwrap();
+    };
+    for (name, vector) in vectors::all() {
+        let body = vector.body_bytes();
+        // Longer ones are slow to mutate and say nothing more.
+        if body.len() > 8192 {
+            continue;
+        }
+        for (choice, header) in ["none", "right", "wrong", "expired"].iter().enumerate() {
+            let choice = [u8::try_from(choice).unwrap()];
+            let seed_name = format!("{name}-{header}");
+            if vector.method() == Method::POST {
+                let announced = [u8::from(vector.request.length == Length::Exact)];
+                seed("challenge_body", &seed_name, &[&choice, &announced, &body]);
+            } else if let Some(query) = &vector.request.query {
+                seed("challenge_query", &seed_name, &[&choice, query.as_bytes()]);
+            }
+        }
+        seed("border", &name, &[&[7], &on_the_wire(&vector, &body)]);
+    }
+    for (number, path) in [
+        "/",
+        "/redox",
+        "/fhir/R4/Patient/1",
+        "/caf%C3%A9",
+        "/a%20b/",
+        "/%2e%2e/a",
+        "/a//b",
+    ]
+    .iter()
+    .enumerate()
+    {
+        seed("path", &number.to_string(), &[path.as_bytes()]);
+    }
+    for (name, text) in crate::documents::configurations() {
+        seed("config_text", &name, &[text.as_bytes()]);
+    }
+}
+
+/// The request as HTTP/1.1.
+fn on_the_wire(vector: &Vector, body: &[u8]) -> Vec<u8> {
+    let query = vector.request.query.as_ref();
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    let mut bytes =
+        format!("{} /redox{query} HTTP/1.1\r\nHost: a\r\n", vector.method()).into_bytes();
+    for (name, value) in vector.header_lines() {
+        bytes.extend([name.as_bytes(), b": ", &value, b"\r\n"].concat());
+    }
+    match vector.request.length {
+        Length::Exact => {
+            bytes.extend(format!("Content-Length: {}\r\n\r\n", body.len()).into_bytes());
+            bytes.extend(body);
+        }
+        Length::Unknown => {
+            bytes.extend(b"Transfer-Encoding: chunked\r\n\r\n");
+            for chunk in body.chunks(16) {
+                bytes.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
+                bytes.extend([chunk, b"\r\n"].concat());
+            }
+            bytes.extend(b"0\r\n\r\n");
+        }
+    }
+    bytes
+}
