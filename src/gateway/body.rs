@@ -150,6 +150,8 @@ pub(super) struct Upload {
     cap: u64,
     passed: u64,
     idle: Option<Alarm>,
+    /// Whether the alarm is running. It must not while the upstream is what we wait for.
+    waiting: bool,
     idle_timeout: Duration,
     timers: Timers,
     tally: Rc<Tally>,
@@ -175,6 +177,7 @@ impl Upload {
             cap,
             passed: 0,
             idle: None,
+            waiting: false,
             idle_timeout,
             timers: timers.clone(),
             tally: Rc::clone(tally),
@@ -207,6 +210,10 @@ impl Upload {
         let idle = self
             .idle
             .get_or_insert_with(|| self.timers.alarm(self.idle_timeout));
+        if !self.waiting {
+            self.waiting = true;
+            idle.set(self.idle_timeout);
+        }
         if idle.poll_rung(cx).is_ready() {
             self.fault(Refusal::ReadTimeout.into())
         } else {
@@ -247,9 +254,7 @@ impl Body for Upload {
                     if rest_ended(this.rest.as_ref()) {
                         this.tally.body_done.set(true);
                     }
-                    if let Some(idle) = &this.idle {
-                        idle.set(this.idle_timeout);
-                    }
+                    this.waiting = false;
                     return this.pass(data);
                 }
             }

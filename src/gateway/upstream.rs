@@ -176,7 +176,8 @@ impl Upstream {
             .map_err(|_| UpstreamError::Reset)?;
         let expiry = Rc::new(self.timers.alarm(KEEP));
         expiry.pause();
-        let task = tokio::task::spawn_local(drive(connection, Rc::clone(&expiry)));
+        let task =
+            tokio::task::spawn_local(drive(connection, Rc::clone(&expiry), Rc::clone(&reset)));
         Ok(Kept {
             sender,
             driver: Driver {
@@ -190,11 +191,16 @@ impl Upstream {
 }
 
 /// Moves a connection's bytes until it ends or has been idle for too long.
-async fn drive(connection: Connection<TokioIo<Resettable>, Upload>, expiry: Rc<Alarm>) {
+async fn drive(
+    connection: Connection<TokioIo<Resettable>, Upload>,
+    expiry: Rc<Alarm>,
+    reset: Rc<Cell<bool>>,
+) {
     let mut connection = pin!(connection);
     poll_fn(|cx| {
         // How it ended is told to the request it was lent to, if any.
-        if connection.as_mut().poll(cx).is_ready() {
+        if let Poll::Ready(end) = connection.as_mut().poll(cx) {
+            reset.set(end.is_err());
             return Poll::Ready(());
         }
         expiry.poll_rung(cx)
