@@ -36,7 +36,10 @@ pub(super) struct Loaded {
 
 /// What we want to know of a certificate.
 struct Facts {
+    /// DNS names.
     names: Vec<String>,
+    /// Whether it has any names, addresses included.
+    named: bool,
     not_before: UnixTime,
     not_after: UnixTime,
     rsa: bool,
@@ -58,6 +61,16 @@ pub(super) fn load(
         let help = "an ECDSA P-256 certificate costs a quarter of the CPU time in each handshake";
         context.warn_help(certificate, found, "an ECDSA P-256 certificate", help);
     }
+    if !facts.named {
+        let found = "a certificate without alternative names";
+        let help = "clients have not looked at the common name for years; issue it again with subjectAltName";
+        context.warn_help(
+            certificate,
+            found,
+            "a certificate that names its hosts",
+            help,
+        );
+    }
     let not_after = facts.not_after;
     match certified_key(chain, key_der?) {
         Ok(key) => Some(Loaded {
@@ -76,6 +89,20 @@ pub(super) fn load(
             let help = "compare: openssl x509 -noout -pubkey -in CERTIFICATE; openssl pkey -pubout -in KEY\n\
                         the server's own certificate has to be the first of the chain";
             context.error_help(key, found, "the private key of that certificate", help);
+            None
+        }
+        Err(rustls::Error::InvalidCertificate(_)) => {
+            let found = format!(
+                "a certificate in {} that TLS cannot use",
+                context.shown(certificate)
+            );
+            let help = "look at it: openssl x509 -noout -text -in FILE";
+            context.error_help(
+                certificate,
+                found,
+                "an X.509 certificate of version 3",
+                help,
+            );
             None
         }
         Err(_) => {
@@ -133,6 +160,19 @@ pub(super) fn readable_by_all(_: &Metadata) -> bool {
     false
 }
 
+/// What a failed access means.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the kinds of the standard library speak for themselves"
+)]
+pub(super) fn io_text(kind: std::io::ErrorKind) -> String {
+    match kind {
+        std::io::ErrorKind::NotFound => "there is no such file".into(),
+        std::io::ErrorKind::PermissionDenied => "this user is not allowed to".into(),
+        other => other.to_string(),
+    }
+}
+
 fn date(time: UnixTime) -> OffsetDateTime {
     let seconds = i64::try_from(time.0).unwrap_or(i64::MAX);
     OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
@@ -153,7 +193,7 @@ fn read(
             let found = format!(
                 "the file {} cannot be read: {}",
                 context.shown(setting),
-                error.kind()
+                io_text(error.kind())
             );
             let help = if Path::new(file).is_absolute() {
                 "look at the path and at who may read it"
@@ -240,6 +280,7 @@ fn facts(context: &mut Context<'_>, setting: &str, chain: &[CertificateDer<'_>])
     let names = leaf.subject_alternative_name().ok().flatten();
     let names = names.iter().flat_map(|names| &names.value.general_names);
     Some(Facts {
+        named: names.clone().next().is_some(),
         names: names.filter_map(dns_name).collect(),
         not_before: unix(leaf.validity().not_before.timestamp()),
         not_after: unix(leaf.validity().not_after.timestamp()),

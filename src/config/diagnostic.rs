@@ -16,6 +16,10 @@ use super::mask;
 
 /// Widest piece of a source line that is shown, in characters.
 const SNIPPET_WIDTH: usize = 120;
+/// Most findings that are shown.
+const MOST: usize = 500;
+/// Longest line of which a piece is shown, in bytes. Longer ones are made by programs and for them.
+const LONGEST_LINE: usize = 4 * 1024;
 /// Longest value that a message repeats, in characters.
 const QUOTE_LENGTH: usize = 100;
 
@@ -243,6 +247,25 @@ impl Findings {
         self.hidden.push(mark);
     }
 
+    /// Nobody reads a thousand findings; but an error among those left out must count.
+    fn cut(&mut self) {
+        let Some(more) = self.list.len().checked_sub(MOST).filter(|more| *more > 0) else {
+            return;
+        };
+        self.list.truncate(MOST);
+        let mark = self.list.last().map_or(Mark::start(), |last| last.mark);
+        let at = At {
+            mark,
+            path: String::new(),
+        };
+        let found = format!("{more} more findings after this one, not shown");
+        self.list.push(Finding::error(
+            &at,
+            found,
+            "fewer mistakes; mend the ones above first",
+        ));
+    }
+
     /// All findings in the order of the file, each with its line of the source.
     pub(super) fn finish(mut self, file: &str, source: &str) -> Vec<Finding> {
         // Anchored nodes are checked once for each use; one report is enough.
@@ -252,11 +275,14 @@ impl Findings {
         self.list.dedup_by(|a, b| {
             (a.line, a.column, &a.found, &a.expected) == (b.line, b.column, &b.found, &b.expected)
         });
+        self.cut();
         let lines: Vec<&str> = source.lines().collect();
         for finding in &mut self.list {
             file.clone_into(&mut finding.file);
             let line = finding.line.checked_sub(1).and_then(|at| lines.get(at));
-            finding.snippet = line.map(|line| Snippet::new(line, finding.mark, &self.hidden));
+            finding.snippet = line
+                .filter(|line| line.len() <= LONGEST_LINE)
+                .map(|line| Snippet::new(line, finding.mark, &self.hidden));
         }
         self.list
     }
@@ -339,6 +365,20 @@ mod tests {
             text.lines().all(|line| line.chars().count() < 140),
             "{text}"
         );
+    }
+
+    #[test]
+    fn many_findings_are_cut_but_stay_errors() {
+        let mut findings = Findings::default();
+        for line in 1..2_000 {
+            let at = At {
+                mark: Mark::point(line, 1),
+                path: String::new(),
+            };
+            findings.add(Finding::warning(&at, "a", "b"));
+        }
+        let list = findings.finish("f", "");
+        assert_eq!((list.len(), count(&list).0), (MOST + 1, 1));
     }
 
     #[test]

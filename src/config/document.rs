@@ -1,7 +1,7 @@
 //! The configuration file as types: one field for each key, nothing resolved.
 //!
 //! The doc comments are the descriptions in the JSON Schema, so they speak to the operator. Keys that have to be
-//! there are `Option` with `schemars(required)`: the check of the shape reports them, and the rest of the file can
+//! there are `Option`, and named in `required` of the schema: the check of the shape reports them, and the rest of the file can
 //! still be looked at. Defaults stand in the `Default` implementations and nowhere else.
 //!
 //! Not here: what a value means.
@@ -11,6 +11,10 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::value::{DurationText, RateText, SizeText};
+use super::words::{
+    Challenge, Cipher, HeaderCase, LogFormat, LogLevel, Off, OnReject, ProxyProtocol, Reply,
+    SchemeName, TlsVersion,
+};
 
 /// Configuration of countersign, a gateway that verifies webhook senders in front of unmodified backends.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -19,9 +23,9 @@ use super::value::{DurationText, RateText, SizeText};
     title = "countersign configuration",
     example = example()
 )]
+#[schemars(extend("required" = ["listeners", "routes"]))]
 pub(super) struct Document {
     /// Addresses to listen on; at least one.
-    #[schemars(required)]
     pub(super) listeners: Option<Vec<Listener>>,
     /// The address for metrics, health and status; `off` for none.
     pub(super) admin: AdminSetting,
@@ -39,19 +43,19 @@ pub(super) struct Document {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) workers: Option<u64>,
     /// Which requests go where; the first that matches wins. At least one.
-    #[schemars(required)]
     pub(super) routes: Option<Vec<Route>>,
 }
 
 /// One address to listen on. It has either `tls` or `insecure_plaintext: true`.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["address"]))]
 pub(super) struct Listener {
     /// Its label in logs and metrics; the default is the address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
     /// IP address and port, such as `0.0.0.0:8443` or `[::]:8443`.
-    #[schemars(required)]
+    #[schemars(title = "an IP address and a port, such as 0.0.0.0:8443")]
     pub(super) address: Option<String>,
     /// Certificates and TLS versions.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,12 +107,11 @@ pub(super) struct Tls {
 /// A certificate and its key.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["certificate", "key"]))]
 pub(super) struct CertificatePair {
     /// File with the certificate chain as PEM, the server's own certificate first.
-    #[schemars(required)]
     pub(super) certificate: Option<String>,
     /// File with the private key as PEM, without a passphrase.
-    #[schemars(required)]
     pub(super) key: Option<String>,
 }
 
@@ -117,6 +120,7 @@ pub(super) struct CertificatePair {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Admin {
     /// IP address and port; keep it away from the public.
+    #[schemars(title = "an IP address and a port, such as 127.0.0.1:9090")]
     pub(super) address: String,
 }
 
@@ -144,14 +148,6 @@ impl Default for AdminSetting {
     }
 }
 
-/// The word that turns a section off.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Off {
-    /// Turned off.
-    Off,
-}
-
 /// The log.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -172,34 +168,6 @@ impl Default for Log {
             access: true,
         }
     }
-}
-
-/// A log level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    /// What needs somebody.
-    Error,
-    /// What may need somebody soon.
-    Warn,
-    /// What an operator wants to know.
-    Info,
-    /// What helps to find a fault.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-/// The form of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Text on a terminal, else JSON.
-    Auto,
-    /// One JSON object in a line.
-    Json,
-    /// For people.
-    Text,
 }
 
 /// Limits on requests.
@@ -326,6 +294,7 @@ pub(super) struct RouteTimeouts {
 /// One route: which requests, who may send them, and where they go.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["path", "verify", "upstream"]))]
 pub(super) struct Route {
     /// Its label in logs and metrics; the default is made from the path.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -334,13 +303,10 @@ pub(super) struct Route {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) host: Option<String>,
     /// Exact path of the requests; `/redox/*` is `/redox/` and all below it.
-    #[schemars(required)]
     pub(super) path: Option<String>,
     /// Who may send them.
-    #[schemars(required)]
     pub(super) verify: Option<Verify>,
     /// Where they go.
-    #[schemars(required)]
     pub(super) upstream: Option<Upstream>,
     /// What a refused sender sees.
     pub(super) on_reject: OnReject,
@@ -371,12 +337,11 @@ impl Default for Route {
 /// How senders prove themselves.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["scheme", "tokens"]))]
 pub(super) struct Verify {
     /// The sender's way of proving itself.
-    #[schemars(required)]
     pub(super) scheme: Option<SchemeName>,
     /// Tokens, all valid at the same time; at least one.
-    #[schemars(required)]
     pub(super) tokens: Option<Vec<TokenEntry>>,
     /// Whether challenges are answered; `off` for live data streams, which have none.
     pub(super) challenge: Challenge,
@@ -401,9 +366,9 @@ impl Default for Verify {
 /// A token: its name, and exactly one of `env`, `file`, `credential`, `sha256`. Never the token itself.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["id"]))]
 pub(super) struct TokenEntry {
     /// What logs and metrics call it, such as the month it was made; never a part of its value.
-    #[schemars(required)]
     pub(super) id: Option<String>,
     /// Name of the environment variable that holds it.
     pub(super) env: Option<String>,
@@ -467,94 +432,6 @@ impl Default for Upstream {
             forward_token: false,
             header_case: HeaderCase::Title,
         }
-    }
-}
-
-/// Declares an enum whose variants are words of the file.
-macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-        pub(super) enum $name {
-            $($(#[$doc])* #[serde(rename = $word)] $variant,)+
-        }
-    };
-}
-
-words! {
-    /// Use of the PROXY protocol.
-    ProxyProtocol {
-        /// None.
-        Off = "off",
-        /// Version 1 or 2 in front of every connection.
-        Required = "required",
-    }
-}
-words! {
-    /// A TLS version.
-    #[derive(Default)]
-    TlsVersion {
-        /// TLS 1.2 and later.
-        #[default]
-        Tls12 = "1.2",
-        /// TLS 1.3 and later.
-        Tls13 = "1.3",
-    }
-}
-words! {
-    /// Which AES-GCM is preferred.
-    #[derive(Default)]
-    Cipher {
-        /// AES-128-GCM: a quarter cheaper in a handshake.
-        #[default]
-        Aes128 = "aes128",
-        /// AES-256-GCM.
-        Aes256 = "aes256",
-    }
-}
-words! {
-    /// A verification scheme.
-    SchemeName {
-        /// A static token in the `verification-token` header, and a challenge before the first message.
-        Redox = "redox",
-    }
-}
-words! {
-    /// What to do with challenges.
-    Challenge {
-        /// Answer them, at any time.
-        Answer = "answer",
-        /// There are none.
-        Off = "off",
-    }
-}
-words! {
-    /// The answer to a challenge.
-    Reply {
-        /// The bare value.
-        Text = "text",
-        /// A JSON object: `{"challenge": value}`.
-        Json = "json",
-    }
-}
-words! {
-    /// What a refused sender sees.
-    OnReject {
-        /// A status.
-        Respond = "respond",
-        /// The end of the connection, without a byte.
-        Close = "close",
-    }
-}
-words! {
-    /// How header names are written.
-    HeaderCase {
-        /// `Content-Type`
-        Title = "title",
-        /// As the sender wrote them; over HTTP/2 they are in lower case.
-        Preserve = "preserve",
-        /// `content-type`
-        Lower = "lower",
     }
 }
 

@@ -6,7 +6,7 @@
 use serde_yaml::Value;
 
 use super::diagnostic::{At, Finding, Findings, quoted};
-use super::source::{Kind, Node, Scalar, item_path, key_path};
+use super::tree::{Kind, Node, Scalar, item_path, key_path};
 use super::{Environment, Unusable};
 
 /// Why a text cannot be completed.

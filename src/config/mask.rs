@@ -50,6 +50,9 @@ pub(super) fn line(line: &str, number: usize, hidden: &[Mark]) -> Masked {
             cover(&mut secret, start, end);
         }
     }
+    if let Some((start, end)) = user_information(&chars) {
+        cover(&mut secret, start, end);
+    }
     if let Some(start) = after_secret_key(&chars) {
         cover(&mut secret, start, chars.len());
     }
@@ -110,6 +113,21 @@ fn words(chars: &[char]) -> Vec<(usize, usize)> {
     words
 }
 
+/// What stands between `://` and `@`.
+fn user_information(chars: &[char]) -> Option<(usize, usize)> {
+    let scheme = chars
+        .windows(3)
+        .position(|window| window == [':', '/', '/'])?;
+    let start = scheme + 3;
+    let rest = chars.get(start..)?;
+    let end = rest
+        .iter()
+        .position(|c| c.is_whitespace() || "/\"'".contains(*c));
+    let authority = rest.get(..end.unwrap_or(rest.len()))?;
+    let at = authority.iter().rposition(|c| *c == '@')?;
+    Some((start, start + at))
+}
+
 /// Where the value of the first secret key begins; nothing where that is a mapping, whose keys speak for themselves.
 fn after_secret_key(chars: &[char]) -> Option<usize> {
     let text: String = chars.iter().collect();
@@ -124,7 +142,7 @@ fn after_secret_key(chars: &[char]) -> Option<usize> {
         let after = text.get(colon + 2..)?;
         let structure = after
             .trim_start_matches([' ', '['])
-            .starts_with(['{', '*', '&']);
+            .starts_with(['{', '*', '&', ']']);
         let empty = after.trim().is_empty() || after.trim_start().starts_with('#');
         if SECRET_KEYS.contains(&key) && !structure && !empty {
             return Some(text.get(..colon + 2)?.chars().count());
@@ -168,6 +186,8 @@ mod tests {
             ("{ id: a, \"secret\": hunter2 }", "{ id: a, \"secret\": ***"),
             ("tokens: [{ id: a, env: B }]", "tokens: [{ id: a, env: B }]"),
             ("tokens: [hunter2]", "tokens: ***"),
+            ("tokens: []", "tokens: []"),
+            ("url: http://user:word@host/x", "url: http://***@host/x"),
             ("- 9f86d081884c7d659a2feaa0c55ad015", "- ***"),
             ("x: 6b1f2c3d-1111-4a5b-8c9d-0123456789ab", "x: ***"),
             (

@@ -22,19 +22,22 @@ mod environment;
 mod interpolate;
 mod mask;
 mod places;
+mod schema;
 mod secret;
 mod shape;
 mod show;
 mod source;
+mod tree;
 mod value;
+mod words;
 
 #[cfg(test)]
 mod testing;
 
 pub use compile::{CertificateInfo, Compiled, LogSpec};
 pub use diagnostic::{Finding, Severity};
-pub use document::{LogFormat, LogLevel};
 pub use environment::{Environment, Process, Unusable};
+pub use words::{LogFormat, LogLevel};
 
 use std::fs::File;
 use std::io::Read as _;
@@ -126,10 +129,14 @@ pub fn schema() -> String {
 fn report(findings: Vec<Finding>, compiled: Option<(Document, Compiled)>) -> Report {
     let (errors, _) = diagnostic::count(&findings);
     let (document, compiled) = compiled.filter(|_| errors == 0).unzip();
+    let workers = compiled
+        .as_ref()
+        .map_or(1, |compiled: &Compiled| compiled.workers);
+    let effective = document.map(|document| show::effective(document, workers));
     Report {
         findings,
         compiled,
-        effective: document.map(show::effective),
+        effective,
     }
 }
 
@@ -137,7 +144,10 @@ fn read(path: &Path) -> Result<String, (String, &'static str)> {
     let expected = "a readable configuration file";
     let failed = |error: std::io::Error| {
         (
-            format!("the file cannot be read: {}", error.kind()),
+            format!(
+                "the file cannot be read: {}",
+                certificate::io_text(error.kind())
+            ),
             expected,
         )
     };

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::diagnostic::{At, Mark, quoted};
-use super::source::{Kind, Node, item_path, key_path};
+use super::tree::{Kind, Node, item_path, key_path};
 
 /// All settings by path.
 #[derive(Debug)]

@@ -12,7 +12,12 @@ use serde_yaml::Value;
 
 use super::diagnostic::{At, Finding, Findings, choice, quoted};
 use super::document::Document;
-use super::source::{Entry, Kind, Node, Scalar, item_path, key_path};
+use super::mask::looks_secret;
+use super::schema::{
+    LIKENESS, alike, expectation, first_sentence, has_type, likeness, title, without_null, words,
+};
+use super::tree::{Entry, Kind, Node, Scalar, hide, is_secret_section, item_path, key_path};
+use super::value::DURATION;
 
 /// Keys under which people write a secret into the file.
 const LITERAL_KEYS: [&str; 8] = [
@@ -25,8 +30,6 @@ const LITERAL_KEYS: [&str; 8] = [
     "verification_token",
     "verification-token",
 ];
-/// Likeness from which on a key is taken for a typing mistake.
-const LIKENESS: f64 = 0.8;
 
 /// The schema in the subset of JSON Schema that schemars makes of the document types.
 pub(super) struct Shape {
@@ -69,11 +72,11 @@ impl Shape {
         match &mut node.kind {
             Kind::Map(_) => match form("object") {
                 Some(object) => self.map(node, object, path, findings),
-                None => return self.wrong_type(&at, "a mapping", &forms, findings),
+                None => return wrong_type(node, &at, "a mapping", &forms, findings),
             },
             Kind::List(items) => {
                 let Some(list) = form("array") else {
-                    return self.wrong_type(&at, "a list", &forms, findings);
+                    return wrong_type(node, &at, "a list", &forms, findings);
                 };
                 let schema = list.get("items").unwrap_or(&Json::Null);
                 let before = items.len();
@@ -94,9 +97,18 @@ impl Shape {
         };
         let properties = schema.get("properties").and_then(Json::as_object);
         let required = schema.get("required").and_then(Json::as_array);
+        let known = |key: &str| properties.is_some_and(|properties| properties.contains_key(key));
+        let at = At {
+            mark: node.mark,
+            path: path.to_owned(),
+        };
         for key in required.into_iter().flatten().filter_map(Json::as_str) {
-            if !node.lost && entries.iter().all(|entry| entry.key != key) {
-                findings.add(self.missing(node.mark, path, key, properties, entries));
+            // A key that looks like it is reported as unknown, with this one as the likely meaning.
+            let typo =
+                |entry: &Entry| entry.key == key || !known(&entry.key) && alike(key, &entry.key);
+            let schema = properties.and_then(|properties| properties.get(key));
+            if !node.lost && !entries.iter().any(typo) {
+                findings.add(Self::missing(&at, key, schema.unwrap_or(&Json::Null)));
             }
         }
         let before = entries.len();
@@ -105,12 +117,13 @@ impl Shape {
             match properties.and_then(|properties| properties.get(&entry.key)) {
                 Some(schema) => self.node(&mut entry.node, schema, &own_path, findings),
                 None => {
-                    let allowed: Vec<&str> = properties
-                        .into_iter()
-                        .flat_map(|properties| properties.keys().map(String::as_str))
-                        .collect();
-                    findings.hide(entry.node.mark);
-                    findings.add(self.unknown_key(entry, &own_path, path, &allowed));
+                    let finding = self.unknown_key(entry, &own_path, path, properties);
+                    // A key with a known meaning has a harmless value; behind any other there may be a secret.
+                    let secret_key = entry.key == "tokens" || is_literal_key(&entry.key);
+                    if finding.hint.is_none() || secret_key || is_secret_section(&own_path) {
+                        hide(&entry.node, findings);
+                    }
+                    findings.add(finding);
                     false
                 }
             }
@@ -118,49 +131,39 @@ impl Shape {
         node.lost |= entries.len() < before;
     }
 
-    fn missing(
-        &self,
-        mark: super::diagnostic::Mark,
-        path: &str,
-        key: &str,
-        properties: Option<&serde_json::Map<String, Json>>,
-        entries: &[Entry],
-    ) -> Finding {
-        let at = At {
-            mark,
-            path: path.to_owned(),
-        };
-        let schema = properties.and_then(|properties| properties.get(key));
-        let description = schema
-            .and_then(|schema| schema.get("description"))
-            .and_then(Json::as_str)
-            .unwrap_or_default();
-        let meaning = one_line(description);
-        let finding = Finding::error(
-            &at,
+    fn missing(at: &At, key: &str, schema: &Json) -> Finding {
+        let description = schema.get("description").and_then(Json::as_str);
+        let meaning = first_sentence(description.unwrap_or_default());
+        Finding::error(
+            at,
             format!("the key `{key}` is missing"),
-            format!("`{key}`: {}", meaning.trim_end_matches('.')),
-        );
-        let typo = entries.iter().find(|entry| {
-            properties.is_some_and(|known| !known.contains_key(&entry.key))
-                && alike(key, &entry.key)
-        });
-        match typo {
-            Some(typo) => finding.help(format!("is {} meant to be `{key}`?", quoted(&typo.key))),
-            None => finding,
-        }
+            format!("`{key}`: {meaning}"),
+        )
     }
 
-    fn unknown_key(&self, entry: &Entry, path: &str, parent: &str, allowed: &[&str]) -> Finding {
+    fn unknown_key(
+        &self,
+        entry: &Entry,
+        path: &str,
+        parent: &str,
+        properties: Option<&serde_json::Map<String, Json>>,
+    ) -> Finding {
         let at = At {
             mark: entry.mark,
             path: path.to_owned(),
         };
         let key = &entry.key;
-        if parent.contains(".tokens[") && LITERAL_KEYS.contains(&key.to_ascii_lowercase().as_str())
-        {
+        if is_literal_key(key) && is_secret_section(parent) {
             return literal_secret(&at);
         }
+        if looks_secret(key) {
+            return Finding::error(&at, "a key that looks like a secret", "a key and its value")
+                .help("a secret has no place in this file; name the variable or the file that holds it");
+        }
+        let allowed: Vec<&str> = properties
+            .into_iter()
+            .flat_map(|properties| properties.keys().map(String::as_str))
+            .collect();
         let finding = Finding::error(
             &at,
             format!("unknown key {}", quoted(key)),
@@ -246,12 +249,12 @@ impl Shape {
         let list_expected = forms.iter().any(|form| has_type(form, "array"));
         let finding = match &scalar.value {
             Value::Bool(false) if words.contains(&"off") => finding.help("write `off`"),
-            Value::Number(number)
-                if text_expected && forms.iter().any(|form| title(form).is_some()) =>
-            {
-                finding.help(format!("a unit is missing: `{number}s`?"))
+            Value::Number(number) if forms.iter().any(|form| title(form) == Some(DURATION)) => {
+                finding.help(format!("a unit is missing: `{}s`?", scalar.raw))
             }
-            Value::Bool(_) | Value::Number(_) if text_expected => {
+            Value::Bool(_) | Value::Number(_)
+                if text_expected && forms.iter().all(|form| title(form).is_none()) =>
+            {
                 finding.help(format!("put it in quotes: \"{}\"", scalar.raw))
             }
             Value::String(_) if list_expected => finding.help(format!(
@@ -270,8 +273,8 @@ impl Shape {
             {
                 finding.help("take the quotes away")
             }
-            Value::Null
-            | Value::Bool(_)
+            Value::Null => finding.help("write what belongs there, or take the key out"),
+            Value::Bool(_)
             | Value::Number(_)
             | Value::String(_)
             | Value::Sequence(_)
@@ -279,12 +282,6 @@ impl Shape {
             | Value::Tagged(_) => finding,
         };
         findings.add(finding);
-        false
-    }
-
-    fn wrong_type(&self, at: &At, found: &str, forms: &[&Json], findings: &mut Findings) -> bool {
-        findings.hide(at.mark);
-        findings.add(Finding::error(at, found, expectation(forms)));
         false
     }
 
@@ -341,6 +338,10 @@ pub(super) fn value(node: &Node) -> Value {
     }
 }
 
+fn is_literal_key(key: &str) -> bool {
+    LITERAL_KEYS.contains(&key.to_ascii_lowercase().as_str())
+}
+
 /// A secret that stands in the file itself.
 fn literal_secret(at: &At) -> Finding {
     Finding::error(
@@ -354,98 +355,19 @@ fn literal_secret(at: &At) -> Finding {
     )
 }
 
-fn expectation(forms: &[&Json]) -> String {
-    if let Some(title) = forms.iter().find_map(|form| title(form)) {
-        return title.to_owned();
+fn wrong_type(node: &Node, at: &At, found: &str, forms: &[&Json], findings: &mut Findings) -> bool {
+    if is_secret_section(&at.path) {
+        hide(node, findings);
     }
-    let words: Vec<&str> = forms.iter().copied().flat_map(words).collect();
-    let mut kinds: Vec<String> = Vec::new();
-    if !words.is_empty() {
-        kinds.push(choice(words.iter().copied()));
-    }
-    let names = [
-        ("object", "a mapping of keys to values"),
-        ("array", "a list"),
-        ("string", "text"),
-        ("integer", "a whole number of at least 0"),
-        ("boolean", "`true` or `false`"),
-    ];
-    for (kind, name) in names {
-        let plain = |form: &&&Json| has_type(form, kind) && words_of(form).is_empty();
-        if forms.iter().any(|form| plain(&form)) {
-            kinds.push(name.to_owned());
+    let finding = Finding::error(at, found, expectation(forms));
+    let expects = |kind: &str| forms.iter().any(|form| has_type(form, kind));
+    findings.add(match &node.kind {
+        Kind::Map(_) if expects("array") => finding
+            .help("put `- ` in front of the first key of each member, and indent the others alike"),
+        Kind::List(_) if expects("object") => {
+            finding.help("take the `-` or the brackets away: there is only one")
         }
-    }
-    kinds.join(" or ")
-}
-
-fn words_of(form: &Json) -> Vec<&str> {
-    words(form).collect()
-}
-
-/// The words a form is limited to; none where any text will do.
-fn words(form: &Json) -> impl Iterator<Item = &str> {
-    let listed = form.get("enum").and_then(Json::as_array);
-    let single = form.get("const").into_iter();
-    listed
-        .into_iter()
-        .flatten()
-        .chain(single)
-        .filter_map(Json::as_str)
-}
-
-fn title(form: &Json) -> Option<&str> {
-    // The document has a title as well, but that is a name and no expectation.
-    if has_type(form, "object") {
-        return None;
-    }
-    form.get("title").and_then(Json::as_str)
-}
-
-fn has_type(form: &Json, kind: &str) -> bool {
-    match form.get("type") {
-        Some(Json::String(own)) => own == kind,
-        Some(Json::Array(kinds)) => kinds.iter().any(|own| own == kind),
-        Some(Json::Null | Json::Bool(_) | Json::Number(_) | Json::Object(_)) | None => false,
-    }
-}
-
-fn alike(known: &str, given: &str) -> bool {
-    likeness(known, given) >= LIKENESS
-}
-
-fn likeness(known: &str, given: &str) -> f64 {
-    strsim::jaro_winkler(known, &given.to_ascii_lowercase().replace('-', "_"))
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// schemars lets every optional key be null. Here an empty value is a mistake: `tls:` with nothing below it.
-fn without_null(schema: &mut Json) {
-    match schema {
-        Json::Object(map) => {
-            let null = |value: &Json| {
-                value == "null" || value.get("type").is_some_and(|kind| kind == "null")
-            };
-            for key in ["type", "anyOf", "enum"] {
-                if let Some(Json::Array(list)) = map.get_mut(key) {
-                    list.retain(|value| !null(value) && !value.is_null());
-                    if let [only] = list.as_slice()
-                        && key == "type"
-                    {
-                        let only = only.clone();
-                        map.insert(key.into(), only);
-                    }
-                }
-            }
-            if map.get("default").is_some_and(Json::is_null) {
-                map.remove("default");
-            }
-            map.values_mut().for_each(without_null);
-        }
-        Json::Array(list) => list.iter_mut().for_each(without_null),
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
-    }
+        Kind::Map(_) | Kind::List(_) | Kind::Scalar(_) => finding,
+    });
+    false
 }

@@ -5,9 +5,11 @@
 
 use super::compile::default_route_names;
 use super::document::{Document, Listener, Route};
+use super::words::Challenge;
 
 /// Fills in what is worked out at start, and writes it. Field defaults are in the document already.
-pub(super) fn effective(mut document: Document) -> String {
+pub(super) fn effective(mut document: Document, workers: usize) -> String {
+    document.workers = u64::try_from(workers).ok();
     let names = document
         .routes
         .as_deref()
@@ -21,10 +23,13 @@ pub(super) fn effective(mut document: Document) -> String {
     for (route, name) in document.routes.iter_mut().flatten().zip(names) {
         fill_route(route, name);
         route.limits.body.get_or_insert_with(|| limits.body.clone());
-        route
-            .limits
-            .challenge_body
-            .get_or_insert_with(|| limits.challenge_body.clone());
+        // Without challenges it has no effect, and what is shown is a good file again.
+        if answers_challenges(route) {
+            route
+                .limits
+                .challenge_body
+                .get_or_insert_with(|| limits.challenge_body.clone());
+        }
         let own = &mut route.timeouts;
         own.connect.get_or_insert_with(|| timeouts.connect.clone());
         own.response
@@ -43,4 +48,9 @@ fn fill_listener(listener: &mut Listener) {
 
 fn fill_route(route: &mut Route, name: String) {
     route.name.get_or_insert(name);
+}
+
+fn answers_challenges(route: &Route) -> bool {
+    let challenge = route.verify.as_ref().map(|verify| verify.challenge);
+    challenge.is_none_or(|challenge| challenge == Challenge::Answer)
 }

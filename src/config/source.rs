@@ -8,9 +8,9 @@
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
-use serde_yaml::Value;
 
 use super::diagnostic::{At, Finding, Findings, Mark, quoted};
+use super::tree::{Entry, Item, Kind, Node, Scalar, hide, is_secret_section, item_path, key_path};
 
 /// Largest file, in bytes.
 pub(super) const FILE_CAP: usize = 1024 * 1024;
@@ -18,127 +18,6 @@ pub(super) const FILE_CAP: usize = 1024 * 1024;
 const NODE_LIMIT: usize = 100_000;
 /// Deepest nesting; the configuration itself needs eight.
 const DEPTH_LIMIT: usize = 32;
-
-/// A value and where it stands.
-#[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) mark: Mark,
-    pub(super) kind: Kind,
-    /// Something in it was wrong and has been taken out; what seems to be missing may have been there.
-    pub(super) lost: bool,
-}
-
-/// What a value is.
-#[derive(Clone, Debug)]
-pub(super) enum Kind {
-    Scalar(Scalar),
-    List(Vec<Item>),
-    Map(Vec<Entry>),
-}
-
-/// A single value.
-#[derive(Clone, Debug)]
-pub(super) struct Scalar {
-    /// As the file has it, before variables are put in; the only form that findings show.
-    pub(super) raw: String,
-    /// Quoted, in a block, or tagged as text: never a number.
-    pub(super) text_only: bool,
-    pub(super) value: Value,
-}
-
-/// A member of a list.
-#[derive(Clone, Debug)]
-pub(super) struct Item {
-    /// Its position in the file, which stays when others are taken out.
-    pub(super) index: usize,
-    pub(super) node: Node,
-}
-
-/// A key and its value.
-#[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) mark: Mark,
-    pub(super) node: Node,
-}
-
-impl Node {
-    fn new(mark: Mark, kind: Kind) -> Self {
-        Self {
-            mark,
-            kind,
-            lost: false,
-        }
-    }
-
-    /// This node and all below it, counted up to `limit`.
-    fn size(&self, limit: usize) -> usize {
-        let mut size = 1;
-        let mut add = |node: &Self| {
-            if size < limit {
-                size += node.size(limit - size);
-            }
-        };
-        match &self.kind {
-            Kind::Scalar(_) => {}
-            Kind::List(items) => items.iter().for_each(|item| add(&item.node)),
-            Kind::Map(entries) => entries.iter().for_each(|entry| add(&entry.node)),
-        }
-        size
-    }
-}
-
-impl Scalar {
-    fn new(raw: String, text_only: bool) -> Self {
-        let value = resolve(&raw, text_only);
-        Self {
-            raw,
-            text_only,
-            value,
-        }
-    }
-
-    /// Puts another text in, and types it again.
-    pub(super) fn replace(&mut self, text: &str) {
-        self.value = resolve(text, self.text_only);
-    }
-}
-
-/// The type of a scalar by YAML's core schema.
-fn resolve(text: &str, text_only: bool) -> Value {
-    let starts = |c: char| c.is_ascii_digit() || "+-.~tTfFnN".contains(c);
-    let maybe = text.is_empty() || (text.len() <= 64 && text.starts_with(starts));
-    if text_only || !maybe || text.contains(['\n', '\r', '#']) {
-        return Value::String(text.to_owned());
-    }
-    match serde_yaml::from_str(text) {
-        Ok(value @ (Value::Null | Value::Bool(_) | Value::Number(_))) => value,
-        Ok(Value::String(_) | Value::Sequence(_) | Value::Mapping(_) | Value::Tagged(_))
-        | Err(_) => Value::String(text.to_owned()),
-    }
-}
-
-/// The path of a key below `path`.
-pub(super) fn key_path(path: &str, key: &str) -> String {
-    let key = if key
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
-    {
-        key.to_owned()
-    } else {
-        format!("\"{}\"", key.escape_debug().take(40).collect::<String>())
-    };
-    if path.is_empty() {
-        key
-    } else {
-        format!("{path}.{key}")
-    }
-}
-
-/// The path of a list member below `path`.
-pub(super) fn item_path(path: &str, index: usize) -> String {
-    format!("{path}[{index}]")
-}
 
 /// Reads the tree. `None` where nothing can be made of the text; the findings say why.
 pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
@@ -185,6 +64,10 @@ impl<'t> Reader<'t, '_> {
                     let hint =
                         "take out the line `---` or move what follows it to a file of its own";
                     self.findings.add(finding.help(hint));
+                    if let Some(root) = &mut root {
+                        // What seems to be missing may be in the other one.
+                        root.lost = true;
+                    }
                     break;
                 }
                 Event::Alias(_)
@@ -201,7 +84,8 @@ impl<'t> Reader<'t, '_> {
                 path: String::new(),
             };
             let finding = Finding::error(&at, "an empty file", "`listeners` and `routes`");
-            self.findings.add(finding);
+            let hint = "the `gateway.yaml` that comes with countersign is a good beginning";
+            self.findings.add(finding.help(hint));
             Stop
         })
     }
@@ -219,22 +103,38 @@ impl<'t> Reader<'t, '_> {
     }
 
     fn syntax_error(&mut self, mark: Mark, info: &str) {
+        let (mark, hint) = self.explain(mark, info);
         let at = At {
             mark,
             path: String::new(),
         };
         let found = format!("the text is no YAML from here on: {}", info.to_lowercase());
-        let line = self.text.lines().nth(mark.line.saturating_sub(1));
-        let tab = |line: &str| {
-            line.trim_start_matches(' ').starts_with('\t') || line.trim_end().ends_with('\t')
-        };
-        let hint = if line.is_some_and(tab) {
-            "indent with spaces; YAML allows no tabs there"
+        self.findings
+            .add(Finding::error(&at, found, "well-formed YAML").help(hint));
+    }
+
+    /// Where the mistake more likely is, and what to do about it.
+    fn explain(&self, mark: Mark, info: &str) -> (Mark, &'static str) {
+        let lines = || (1..).zip(self.text.lines());
+        // The parser sees a tab in front of a key as a part of the value in the line before it.
+        let tab = lines()
+            .skip(mark.line.saturating_sub(1))
+            .take(2)
+            .find(|(_, line)| line.trim_start_matches(' ').starts_with('\t'));
+        if let Some((number, line)) = tab {
+            let column = line.chars().take_while(|c| *c == ' ').count() + 1;
+            let hint = "indent with spaces; YAML allows no tabs there";
+            return (Mark::point(number, column), hint);
+        }
+        let line = lines().nth(mark.line.saturating_sub(1));
+        let hint = if info.contains("anchor") {
+            "an alias (`*name`) needs its anchor (`&name`) before it; text that begins with `*` or `&` needs quotes"
+        } else if line.is_some_and(|(_, line)| line.contains("${")) {
+            "between { } and [ ] a value with `${` needs quotes, or lines of its own"
         } else {
             "look at this line and the one before it: a missing quote, bracket or colon, or a wrong indent"
         };
-        self.findings
-            .add(Finding::error(&at, found, "well-formed YAML").help(hint));
+        (mark, hint)
     }
 
     fn node(
@@ -246,8 +146,9 @@ impl<'t> Reader<'t, '_> {
     ) -> Result<Node, Stop> {
         self.budget(1, span, path)?;
         if depth > DEPTH_LIMIT {
+            let top = path.split(['.', '[']).next().unwrap_or_default();
             let finding = Finding::error(
-                &at(span, path),
+                &at(span, top),
                 format!("more than {DEPTH_LIMIT} levels inside each other"),
                 "a file as flat as the documentation shows it",
             );
@@ -316,15 +217,17 @@ impl<'t> Reader<'t, '_> {
             let key = match event {
                 Event::MappingEnd => break,
                 Event::Scalar(text, ..) => text.into_owned(),
-                other => {
-                    self.node(other, key_span, path, depth + 1)?;
-                    let found = "a key that is not a single word";
-                    let finding = Finding::error(&at(key_span, path), found, "a key and a colon");
-                    self.findings
-                        .add(finding.help("text that begins with `{`, `[` or `*` needs quotes"));
+                Event::Nothing
+                | Event::StreamStart
+                | Event::StreamEnd
+                | Event::DocumentStart(_)
+                | Event::DocumentEnd
+                | Event::Alias(_)
+                | Event::SequenceStart(..)
+                | Event::SequenceEnd
+                | Event::MappingStart(..) => {
+                    self.complex_key(event, key_span, path, depth)?;
                     lost = true;
-                    let (event, span) = self.next()?;
-                    self.node(event, span, path, depth + 1)?;
                     continue;
                 }
             };
@@ -334,9 +237,11 @@ impl<'t> Reader<'t, '_> {
             let key_at = at(key_span, &own_path);
             if let Some(line) = seen.get(&key) {
                 self.findings.add(duplicate(&key_at, &key, *line));
-                self.findings.hide(node.mark);
+                if is_secret_section(path) {
+                    hide(&node, self.findings);
+                }
             } else if key == "<<" {
-                self.findings.add(merge(&key_at));
+                self.findings.add(merge(&at(key_span, path)));
                 lost = true;
             } else {
                 seen.insert(key.clone(), key_at.mark.line);
@@ -347,6 +252,24 @@ impl<'t> Reader<'t, '_> {
         let mut node = Node::new(mark(span), Kind::Map(entries));
         node.lost = lost;
         Ok(node)
+    }
+
+    /// Passes over a key that is no scalar, and its value.
+    fn complex_key(
+        &mut self,
+        key: Event<'t>,
+        span: Span,
+        path: &str,
+        depth: usize,
+    ) -> Result<(), Stop> {
+        self.node(key, span, path, depth + 1)?;
+        let found = "a key that is not a single word";
+        let finding = Finding::error(&at(span, path), found, "a key and a colon");
+        let hint = "text that begins with `{`, `[` or `*` needs quotes";
+        self.findings.add(finding.help(hint));
+        let (event, span) = self.next()?;
+        self.node(event, span, path, depth + 1)?;
+        Ok(())
     }
 
     fn alias(&mut self, anchor: usize, span: Span, path: &str) -> Result<Node, Stop> {
@@ -481,24 +404,5 @@ mod tests {
     fn stops_at_deep_nesting() {
         let text = "[".repeat(2_000);
         assert!(!findings(&text).is_empty());
-    }
-
-    #[test]
-    fn types_scalars_by_the_core_schema() {
-        let cases = [
-            ("off", Value::String("off".into())),
-            ("true", Value::Bool(true)),
-            ("12", Value::Number(12.into())),
-            ("0x10", Value::Number(16.into())),
-            ("~", Value::Null),
-            ("", Value::Null),
-            ("1: 2", Value::String("1: 2".into())),
-            ("- a", Value::String("- a".into())),
-            ("10.0.0.1", Value::String("10.0.0.1".into())),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(resolve(text, false), expected, "{text}");
-            assert_eq!(resolve(text, true), Value::String(text.into()), "{text}");
-        }
     }
 }

@@ -57,7 +57,7 @@ fn authority(head: &Parts) -> Result<Option<Authority>, Refusal> {
         return Err(Refusal::Malformed);
     }
     let named = head.uri.authority().cloned();
-    let named = named.map(check_authority).transpose()?;
+    named.as_ref().map(check_authority).transpose()?;
     match (named, host) {
         (Some(named), Some(host)) if named != host => Err(Refusal::Malformed),
         (None, None) if head.version != Version::HTTP_10 => Err(Refusal::Malformed),
@@ -67,19 +67,24 @@ fn authority(head: &Parts) -> Result<Option<Authority>, Refusal> {
 
 fn parse_authority(host: &HeaderValue) -> Result<Authority, Refusal> {
     let authority = Authority::try_from(host.as_bytes()).map_err(|_| Refusal::Malformed)?;
-    check_authority(authority)
+    check_authority(&authority)?;
+    Ok(authority)
 }
 
-/// RFC 9110 §7.2: host and optional port, nothing else.
-fn check_authority(authority: Authority) -> Result<Authority, Refusal> {
-    let host = authority.host();
-    let user = authority.as_str().contains('@');
-    // A colon with nothing or no port number behind it has no `port`, as if there were no colon at all.
-    let odd_port = authority.as_str() != host && authority.port_u16().is_none();
-    if user || host.is_empty() || odd_port {
-        return Err(Refusal::Malformed);
+fn check_authority(authority: &Authority) -> Result<(), Refusal> {
+    let (text, host) = (authority.as_str(), authority.host());
+    // User information stands before the host, so with it this prefix does not fit.
+    let rest = text
+        .strip_prefix(host)
+        .filter(|_| !host.is_empty())
+        .ok_or(Refusal::Malformed)?;
+    let port = rest.strip_prefix(':').unwrap_or("0");
+    let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    if digits && port.parse::<u16>().is_ok() {
+        Ok(())
+    } else {
+        Err(Refusal::Malformed)
     }
-    Ok(authority)
 }
 
 fn body_length(head: &Parts) -> Result<BodyLength, Refusal> {

@@ -301,4 +301,53 @@ mod tests {
         warm_up();
         assert!(client_config(Vec::new()).is_ok());
     }
+
+    /// Lets both sides talk until neither has anything to say.
+    fn shake(server: Arc<ServerConfig>, client: Arc<ClientConfig>) -> rustls::ServerConnection {
+        let name = "a.test".try_into().unwrap();
+        let mut client = rustls::ClientConnection::new(client, name).unwrap();
+        let mut server = rustls::ServerConnection::new(server).unwrap();
+        while client.wants_write() || server.wants_write() {
+            let mut wire = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut wire).unwrap();
+            }
+            let mut sent = wire.as_slice();
+            while !sent.is_empty() {
+                server.read_tls(&mut sent).unwrap();
+                server.process_new_packets().unwrap();
+            }
+            let mut wire = Vec::new();
+            while server.wants_write() {
+                server.write_tls(&mut wire).unwrap();
+            }
+            let mut sent = wire.as_slice();
+            while !sent.is_empty() {
+                client.read_tls(&mut sent).unwrap();
+                client.process_new_packets().unwrap();
+            }
+        }
+        server
+    }
+
+    #[test]
+    fn both_sides_understand_each_other_and_resume() {
+        let identity = identity(&["a.test"]);
+        let roots = identity.key.cert.clone();
+        let server = ServerTls {
+            identities: vec![identity],
+            minimum_version: MinimumVersion::Tls12,
+            cipher_preference: CipherPreference::Aes128,
+        };
+        let (server, client) = (server.build().unwrap(), client_config(roots).unwrap());
+        let kinds = [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed];
+        for kind in kinds {
+            let connection = shake(Arc::clone(&server), Arc::clone(&client));
+            assert!(!connection.is_handshaking());
+            assert_eq!(connection.alpn_protocol(), Some(&b"http/1.1"[..]));
+            assert_eq!(connection.handshake_kind(), Some(kind));
+            let suite = connection.negotiated_cipher_suite().unwrap().suite();
+            assert_eq!(suite, rustls::CipherSuite::TLS13_AES_128_GCM_SHA256);
+        }
+    }
 }

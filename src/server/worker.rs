@@ -77,11 +77,11 @@ impl Bound {
             .collect()
     }
 
-    /// Starts the workers. `make` runs once on each worker's thread, inside its runtime; where it gives nothing,
-    /// the worker ends.
+    /// Starts the workers and waits until each has its handler. `make` runs once on each worker's thread, inside
+    /// its runtime.
     ///
     /// # Errors
-    /// When a thread cannot be had; workers already started stop at once.
+    /// When a thread, a runtime or a handler cannot be had; workers already started stop at once.
     pub fn spawn<H: Handler>(
         self,
         make: impl Fn(WorkerContext) -> Option<Rc<H>> + Send + Sync + 'static,
@@ -89,10 +89,11 @@ impl Bound {
         let make = Arc::new(make);
         let (stop, signal) = watch::channel(Stop::Not);
         let (end, ends) = mpsc::unbounded_channel();
+        let (ready, started) = std::sync::mpsc::channel();
         let mut threads = Vec::with_capacity(self.workers);
         for (index, sockets) in shares(self.listeners, self.workers).into_iter().enumerate() {
             let (make, signal, limits) = (Arc::clone(&make), signal.clone(), self.limits);
-            let end = End(end.clone());
+            let (end, ready) = (End(end.clone()), ready.clone());
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             threads.push(thread.spawn(move || {
                 let _end = end;
@@ -100,11 +101,15 @@ impl Bound {
                 let runtime = Builder::new_current_thread()
                     .enable_all()
                     .build_local(LocalOptions::default())?;
-                let made = runtime.block_on(work(index, sockets, limits, signal, &*make));
+                let made = runtime.block_on(work(index, sockets, limits, signal, ready, &*make));
                 // A name look-up may still sit in a blocking thread; nothing waits for it any more.
                 runtime.shutdown_background();
                 made.ok_or_else(|| io::Error::other("no handler"))
             })?);
+        }
+        drop(ready);
+        if started.iter().take(threads.len()).count() < threads.len() {
+            return Err(io::Error::other("a worker did not start"));
         }
         Ok(Running {
             stop,
@@ -187,6 +192,7 @@ async fn work<H: Handler>(
     shares: Vec<Share>,
     limits: ServerLimits,
     mut signal: watch::Receiver<Stop>,
+    ready: std::sync::mpsc::Sender<()>,
     make: &(impl Fn(WorkerContext) -> Option<Rc<H>> + Send + Sync),
 ) -> Option<()> {
     let timers = Timers::new();
@@ -211,6 +217,9 @@ async fn work<H: Handler>(
             Rc::clone(&service),
         )));
     }
+    // Nobody listens where another worker has failed to start; then the signal to stop follows.
+    let _ = ready.send(());
+    drop(ready);
     reached(&mut signal, Stop::Drain).await;
     accepting.iter().for_each(tokio::task::JoinHandle::abort);
     for task in accepting {

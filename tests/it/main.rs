@@ -1,12 +1,22 @@
 //! Tests of countersign from outside.
 
 #![cfg(test)]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that cannot go on is a test that fails"
+)]
 
 mod canary;
 mod forwarding;
 mod properties;
 mod cli;
 mod documents;
+mod canary;
+mod config;
 mod forwarding;
 mod fuzz_seeds;
 mod house;

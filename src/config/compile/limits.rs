@@ -53,7 +53,7 @@ pub(super) fn general(context: &mut Context<'_>, document: &Document) -> General
         context.error("limits.header_count", found, "1 to 100");
     }
     let mut timeout = |name: &str, text: &DurationText| {
-        duration(context, &format!("timeouts.{name}"), text, &TIMEOUT)
+        duration(context, &format!("timeouts.{name}"), text, &TIMEOUT).unwrap_or_default()
     };
     let tls_handshake = timeout("tls_handshake", &timeouts.tls_handshake);
     let request_head = timeout("request_head", &timeouts.request_head);
@@ -63,9 +63,16 @@ pub(super) fn general(context: &mut Context<'_>, document: &Document) -> General
         connect: timeout("connect", &timeouts.connect),
         response: timeout("response", &timeouts.response),
     };
+    // What cannot be read must not look too short.
     let drain = duration(context, "timeouts.drain", &timeouts.drain, &DRAIN);
+    let drain = drain.unwrap_or(Duration::MAX);
     check_response(context, "timeouts", &route);
-    warn_short_drain(context, "timeouts.drain", drain, route.response);
+    let drain_path = if context.has("timeouts.drain") {
+        "timeouts.drain"
+    } else {
+        "timeouts.response"
+    };
+    warn_short_drain(context, drain_path, drain, route.response);
     General {
         server: ServerLimits {
             header_bytes: number(size(
@@ -125,7 +132,8 @@ pub(super) fn of_route(
     ];
     for (name, text, value) in settings {
         if let Some(text) = text {
-            *value = duration(context, &format!("{path}.{name}"), text, &TIMEOUT);
+            *value =
+                duration(context, &format!("{path}.{name}"), text, &TIMEOUT).unwrap_or_default();
         }
     }
     if own.connect.is_some() || own.response.is_some() {
@@ -217,12 +225,13 @@ fn size(
     bytes
 }
 
+/// `None` where it cannot be read.
 fn duration(
     context: &mut Context<'_>,
     path: &str,
     text: &DurationText,
     range: &RangeInclusive<Duration>,
-) -> Duration {
+) -> Option<Duration> {
     let Some(duration) = text.duration() else {
         let found = format!("the duration {}", context.shown(path));
         let shown = context.shown(path);
@@ -233,7 +242,7 @@ fn duration(
             "one number with one unit: ms, s, m, h or d".to_owned()
         };
         context.error_help(path, found, DURATION, help);
-        return *range.end();
+        return None;
     };
     if !range.contains(&duration) {
         let found = format!("the duration {}", context.shown(path));
@@ -244,7 +253,7 @@ fn duration(
         );
         context.error(path, found, expected);
     }
-    duration
+    Some(duration)
 }
 
 fn number(number: u64) -> usize {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::{CertificateInfo, Context, address, label_problem};
 use crate::config::certificate::{self, Loaded};
-use crate::config::document::{Cipher, Listener, ProxyProtocol, Tls, TlsVersion};
+use crate::config::document::{Listener, Tls};
+use crate::config::words::{Cipher, ProxyProtocol, TlsVersion};
 use crate::server::ListenerSpec;
 use crate::server::tls::{CipherPreference, MinimumVersion, ServerTls};
 
@@ -73,6 +74,7 @@ fn one(
     }
     let tls = security(context, path, listener, &name, all);
     if listener.insecure_plaintext
+        && listener.tls.is_none()
         && let Some(address) = address
     {
         warn_public_plaintext(context, path, address);
@@ -114,32 +116,36 @@ fn unique_name(
     name: &str,
     names: &mut Vec<(String, usize)>,
 ) {
-    if listener.name.is_none() {
-        return;
-    }
-    let path = format!("{path}.name");
-    if let Some(problem) = label_problem(name) {
+    let own = listener.name.is_some();
+    let path = format!("{path}.{}", if own { "name" } else { "address" });
+    if let Some(problem) = label_problem(name).filter(|_| own) {
         let found = format!("the name {}", context.shown(&path));
         context.error(&path, found, problem);
     }
-    if let Some((_, line)) = names.iter().find(|(other, _)| other == name) {
-        let found = format!(
-            "a second listener with the name {}; the first is in line {line}",
-            context.shown(&path)
-        );
-        context.error(&path, found, "a name of its own for each listener");
-        return;
-    }
     let line = context.line(&path);
-    names.push((name.to_owned(), line));
+    let Some((_, first)) = names.iter().find(|(other, _)| other == name) else {
+        names.push((name.to_owned(), line));
+        return;
+    };
+    let expected = "a name of its own for each listener";
+    if own {
+        let shown = context.shown(&path);
+        let found =
+            format!("a second listener with the name {shown}; the first is in line {first}");
+        context.error(&path, found, expected);
+    } else if name.ends_with(":0") {
+        // Any other address that stands twice is reported as that.
+        let found =
+            format!("a listener without a name, for which its address is taken in line {first}");
+        context.error_help(&path, found, expected, "give it a `name`");
+    }
 }
 
 fn warn_public_plaintext(context: &mut Context<'_>, path: &str, address: SocketAddr) {
     if address::is_private(address.ip()) {
         return;
     }
-    let found =
-        format!("plain HTTP on {address}, which is more than this machine and private networks");
+    let found = format!("plain HTTP on {address}, which is open to more than private networks");
     let help = "tokens and patient data would be readable on the way; use `tls`, or an address that only the load \
                 balancer reaches";
     context.warn_help(

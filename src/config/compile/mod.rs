@@ -10,6 +10,7 @@ mod limits;
 mod listener;
 mod route;
 mod upstream;
+mod url;
 
 pub(super) use route::{default_names as default_route_names, label_problem};
 
@@ -19,9 +20,10 @@ use std::sync::Arc;
 
 use super::Environment;
 use super::diagnostic::{At, Finding, Findings};
-use super::document::{AdminSetting, Document, FailureSetting, LogFormat, LogLevel};
+use super::document::{AdminSetting, Document, FailureSetting};
 use super::places::Places;
 use super::value::RATE;
+use super::words::{LogFormat, LogLevel};
 use crate::gateway::plan::Plan;
 use crate::server::{ListenerSpec, ServerLimits};
 use crate::verify::UnixTime;
@@ -185,7 +187,8 @@ fn not_in_this_version(context: &mut Context<'_>, document: &Document) {
     if let FailureSetting::On(setting) = &document.failed_verifications {
         if setting.rate.rate().is_none() {
             let path = "failed_verifications.rate";
-            context.error(path, context.shown(path), RATE);
+            let found = format!("the rate {}", context.shown(path));
+            context.error(path, found, RATE);
         }
         let found = "a limit on failed verifications, which this version does not support yet";
         let help = "a limit in front of the gateway can do it until then";
@@ -196,11 +199,8 @@ fn not_in_this_version(context: &mut Context<'_>, document: &Document) {
         let address = network.parse::<std::net::IpAddr>().is_ok();
         if !address && network.parse::<ipnet::IpNet>().is_err() {
             let path = format!("trusted_proxies[{index}]");
-            context.error(
-                &path,
-                context.shown(&path),
-                "a network such as 10.0.0.0/8, or an address",
-            );
+            let found = format!("the network {}", context.shown(&path));
+            context.error(&path, found, "a network such as 10.0.0.0/8, or an address");
             unreadable = true;
         }
     }

@@ -8,8 +8,9 @@ use super::upstream::Upstreams;
 use super::{Context, limits};
 use crate::config::certificate::covers;
 use crate::config::diagnostic::quoted;
-use crate::config::document::{Challenge, Document, OnReject, Reply, Route, SchemeName, Verify};
+use crate::config::document::{Document, Route, Verify};
 use crate::config::secret;
+use crate::config::words::{Challenge, OnReject, Reply, SchemeName};
 use crate::gateway::plan::{OnReject as PlanOnReject, Plan, RoutePlan};
 use crate::route::{Conflict, Pattern, PatternError, Table};
 use crate::verify::{ChallengePolicy, Redox, ReplyFormat, Scheme};
@@ -48,7 +49,12 @@ pub(in crate::config) fn default_names(routes: &[Route]) -> Vec<String> {
             .host
             .as_deref()
             .map(|host| slug(&format!("{host}/{from_path}")));
-        let free = [Some(from_path.clone()), with_host]
+        let below = route
+            .path
+            .as_deref()
+            .is_some_and(|path| path.ends_with("/*"));
+        let with_below = below.then(|| format!("{from_path}-below"));
+        let free = [Some(from_path.clone()), with_host, with_below]
             .into_iter()
             .flatten()
             .find(|name| !taken.contains(name));
@@ -87,21 +93,16 @@ pub(super) fn compile(
     let mut plans = Vec::new();
     for (index, (route, name)) in routes.iter().zip(&names).enumerate() {
         let path = format!("routes[{index}]");
-        check_name(
-            context,
-            &path,
-            route,
-            name,
-            names.get(..index).unwrap_or_default(),
-        );
+        check_name(context, &path, routes, index, &names);
         let pattern = pattern(context, &path, route);
         if let Some(pattern) = &pattern {
             warn_uncovered_host(context, &path, pattern, listeners);
         }
         let limits = limits::of_route(context, &path, route, general);
         let scheme = route.verify.as_ref().and_then(|verify| {
+            let name = shown_name(context, &path, name);
             let path = format!("{path}.verify");
-            scheme(context, &path, verify, name, &limits, route)
+            scheme(context, &path, verify, &name, &limits, route)
         });
         let upstream = route.upstream.as_ref().and_then(|upstream| {
             upstreams.add(
@@ -141,10 +142,13 @@ pub(super) fn compile(
 fn check_name(
     context: &mut Context<'_>,
     path: &str,
-    route: &Route,
-    name: &str,
-    earlier: &[String],
+    routes: &[Route],
+    index: usize,
+    names: &[String],
 ) {
+    let (Some(route), Some(name)) = (routes.get(index), names.get(index)) else {
+        return;
+    };
     let name_path = format!("{path}.name");
     if route.name.is_some()
         && let Some(problem) = label_problem(name)
@@ -152,24 +156,35 @@ fn check_name(
         let found = format!("the name {}", context.shown(&name_path));
         context.error(&name_path, found, problem);
     }
-    let Some(index) = earlier.iter().position(|other| other == name) else {
+    let first = names
+        .iter()
+        .position(|other| other == name)
+        .filter(|first| *first < index);
+    let Some((first, other)) = first.and_then(|first| Some((first, routes.get(first)?))) else {
         return;
     };
-    let line = context.line(&format!("routes[{index}].name"));
+    let line = context.line(&format!("routes[{first}].name"));
     if route.name.is_some() {
         let found = format!(
             "a second route with the name {}; the first is in line {line}",
             context.shown(&name_path)
         );
         context.error(&name_path, found, "a name of its own for each route");
-    } else if route.path.is_some() {
+    } else if (&route.path, &route.host) != (&other.path, &other.host) {
+        // Two routes for the same requests are reported as that.
+        let name = shown_name(context, path, name);
         let found = format!("a route without a name, for which `{name}` is taken in line {line}");
-        context.error_help(
-            path,
-            found,
-            "a name of its own for each route",
-            "give it a `name`",
-        );
+        let help = "give it a `name`";
+        context.error_help(path, found, "a name of its own for each route", help);
+    }
+}
+
+/// A route's name as findings show it: as the file has it, never as the environment completes it.
+fn shown_name(context: &Context<'_>, path: &str, name: &str) -> String {
+    let raw = ["name", "path", "host"].map(|key| context.shown(&format!("{path}.{key}")));
+    match raw.iter().find(|raw| raw.contains("${")) {
+        Some(raw) => raw.trim_matches('`').to_owned(),
+        None => name.to_owned(),
     }
 }
 
@@ -228,7 +243,9 @@ fn scheme(
     let tokens =
         tokens.and_then(|tokens| secret::tokens(context, name, &format!("{path}.tokens"), tokens));
     if verify.challenge == Challenge::Off {
-        warn_without_effect(context, &format!("{path}.reply"));
+        if verify.reply != Reply::Text {
+            warn_without_effect(context, &format!("{path}.reply"));
+        }
         if route.limits.challenge_body.is_some() {
             let path = path.trim_end_matches(".verify");
             warn_without_effect(context, &format!("{path}.limits.challenge_body"));
@@ -329,7 +346,10 @@ mod tests {
         })
         .collect();
         let names = default_names(&routes);
-        assert_eq!(names, ["redox", "redox", "a.test-redox", "root", "a-b-c-d"]);
+        assert_eq!(
+            names,
+            ["redox", "redox-below", "a.test-redox", "root", "a-b-c-d"]
+        );
     }
 
     #[test]

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use http::HeaderValue;
 use rustls_pki_types::ServerName;
 
+use super::url::{Url, UrlProblem, host_and_port};
 use super::{Context, address};
-use crate::config::document::{HeaderCase as Case, Upstream};
+use crate::config::document::Upstream;
+use crate::config::words::HeaderCase as Case;
 use crate::gateway::plan::{
     Endpoint, EndpointHost, EndpointTls, Forwarding, HeaderCase, HostRule, PathRule, UpstreamPlan,
 };
-use crate::route::{PathPattern, Pattern, check_path};
+use crate::route::{PathPattern, Pattern};
 use crate::server::tls::client_config;
 
 const EXPECTED: &str = "an upstream such as http://10.20.0.5:6661 or https://ehr.example.org/redox";
@@ -22,27 +24,6 @@ pub(super) struct Upstreams<'l> {
     listeners: &'l [(String, SocketAddr)],
     /// Made with the first `https` upstream; the inner `None` after a failure that has been reported.
     tls: Option<Option<Arc<rustls::ClientConfig>>>,
-}
-
-/// A URL taken apart.
-struct Url {
-    secure: bool,
-    host: EndpointHost,
-    port: u16,
-    /// `None` without a path, not even a slash.
-    path: Option<String>,
-    authority: HeaderValue,
-}
-
-/// What is wrong with a URL.
-enum UrlProblem {
-    Scheme,
-    UserInformation,
-    Query,
-    Fragment,
-    Host,
-    Port,
-    Path(crate::route::PathError),
 }
 
 impl<'l> Upstreams<'l> {
@@ -215,75 +196,6 @@ impl<'l> Upstreams<'l> {
         });
         self.plans.len().checked_sub(1)
     }
-}
-
-impl Url {
-    fn parse(text: &str) -> Result<Self, UrlProblem> {
-        let (scheme, rest) = text.split_once("://").ok_or(UrlProblem::Scheme)?;
-        let secure = match scheme.to_ascii_lowercase().as_str() {
-            "http" => false,
-            "https" => true,
-            _ => return Err(UrlProblem::Scheme),
-        };
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, rest) = rest.split_at(end);
-        if authority.contains('@') {
-            return Err(UrlProblem::UserInformation);
-        }
-        if rest.contains('#') {
-            return Err(UrlProblem::Fragment);
-        }
-        if rest.contains('?') {
-            return Err(UrlProblem::Query);
-        }
-        if !rest.is_empty() {
-            check_path(rest).map_err(UrlProblem::Path)?;
-        }
-        let (host, port) = host_and_port(authority)?;
-        let default = if secure { 443 } else { 80 };
-        Ok(Self {
-            secure,
-            host,
-            port: port.unwrap_or(default),
-            path: (!rest.is_empty()).then(|| rest.to_owned()),
-            authority: HeaderValue::from_str(authority).map_err(|_| UrlProblem::Host)?,
-        })
-    }
-}
-
-fn host_and_port(authority: &str) -> Result<(EndpointHost, Option<u16>), UrlProblem> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (host, port) = rest.split_once(']').ok_or(UrlProblem::Host)?;
-            let address = host.parse().map_err(|_| UrlProblem::Host)?;
-            (EndpointHost::Address(IpAddr::V6(address)), port)
-        }
-        None => {
-            let end = authority.find(':').unwrap_or(authority.len());
-            let (host, port) = authority.split_at(end);
-            (name_or_address(host)?, port)
-        }
-    };
-    if port.is_empty() {
-        return Ok((host, None));
-    }
-    let number = port.strip_prefix(':').and_then(|port| port.parse().ok());
-    let number = number
-        .filter(|number| *number > 0)
-        .ok_or(UrlProblem::Port)?;
-    Ok((host, Some(number)))
-}
-
-fn name_or_address(host: &str) -> Result<EndpointHost, UrlProblem> {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(EndpointHost::Address(address));
-    }
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    let numeric = host.chars().all(|c| c.is_ascii_digit() || c == '.');
-    if host.is_empty() || numeric || host.len() > 253 || !host.chars().all(allowed) {
-        return Err(UrlProblem::Host);
-    }
-    Ok(EndpointHost::Name(host.to_ascii_lowercase().into()))
 }
 
 fn report(context: &mut Context<'_>, path: &str, text: &str, problem: &UrlProblem) {
@@ -463,36 +375,6 @@ mod tests {
             let url = Url::parse(url).ok().unwrap();
             let rule = path_rule(pattern.path(), url.path.as_deref());
             assert_eq!(rule, expected, "{path} {:?}", url.path);
-        }
-    }
-
-    #[test]
-    fn takes_urls_apart() {
-        let cases = [
-            ("http://ehr", Some((false, 80))),
-            ("https://ehr", Some((true, 443))),
-            ("HTTP://EHR:8080", Some((false, 8080))),
-            ("http://[::1]:81/x", Some((false, 81))),
-            ("http://10.0.0.1:6661", Some((false, 6661))),
-            ("http://", None),
-            ("http://:80", None),
-            ("http://a:0", None),
-            ("http://a:70000", None),
-            ("http://a:", None),
-            ("http://a b", None),
-            ("http://10.0.0.256", None),
-            ("http://[::1", None),
-            ("http://u:p@a", None),
-            ("http://a?b", None),
-            ("http://a/#b", None),
-            ("http://a/../b", None),
-            ("ftp://a", None),
-            ("a:80", None),
-            ("", None),
-        ];
-        for (text, expected) in cases {
-            let parsed = Url::parse(text).ok();
-            assert_eq!(parsed.map(|url| (url.secure, url.port)), expected, "{text}");
         }
     }
 }

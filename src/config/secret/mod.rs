@@ -3,69 +3,30 @@
 //! A value is in memory only until its digest is made. What a finding says of a secret is its route, its id, where
 //! it came from and which rule it breaks: never the value, its length or a part of it.
 
+mod rules;
+
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+
+use super::certificate::io_text;
+use rules::{Problem, problem};
 
 use super::compile::Context;
 use super::document::TokenEntry;
 use super::interpolate::is_name;
 use super::mask::looks_secret;
-use super::source::item_path;
+use super::tree::item_path;
 use super::value::{self, point_in_time, time_text};
 use super::{Unusable, diagnostic};
 use crate::verify::{DIGEST_LENGTH, Token, TokenSet, UnixTime};
 
-/// Shortest secret that is accepted, in bytes.
-const MINIMUM_LENGTH: usize = 16;
 /// Largest secret file, in bytes; a header line that carries a token must fit into a request head.
 const FILE_CAP: u64 = 4 * 1024;
 /// The variable in which systemd names the directory of credentials.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
-/// Words of texts that stand where a secret is to come.
-const PLACEHOLDER_WORDS: [&str; 38] = [
-    "a",
-    "api",
-    "auth",
-    "change",
-    "default",
-    "demo",
-    "dummy",
-    "ehr",
-    "example",
-    "fixme",
-    "foo",
-    "bar",
-    "here",
-    "insert",
-    "it",
-    "key",
-    "me",
-    "my",
-    "of",
-    "password",
-    "placeholder",
-    "please",
-    "production",
-    "put",
-    "real",
-    "redox",
-    "replace",
-    "sample",
-    "secret",
-    "shared",
-    "some",
-    "test",
-    "the",
-    "this",
-    "to",
-    "todo",
-    "token",
-    "verification",
-];
-const FILLER_WORDS: [&str; 8] = [
-    "with", "your", "webhook", "value", "pass", "word", "new", "now",
-];
+/// In place of a name that looks as if it were the secret.
+const NOT_SHOWN: &str = "(not shown, it looks like a secret)";
 const SOURCES: &str = "exactly one of `env`, `file`, `credential` or `sha256`";
 
 /// Reads all tokens of a route; `None` where one of them cannot be used.
@@ -100,6 +61,9 @@ pub(super) fn tokens(
         let Some(token) = token.filter(|_| unique) else {
             continue;
         };
+        if !check_id(context, &path, &token) {
+            continue;
+        }
         let twin = tokens.iter().find(|(_, other)| other.same_secret(&token));
         if let Some((_, twin)) = twin {
             let found = format!(
@@ -132,13 +96,13 @@ fn unique_id(
     };
     let id_path = format!("{path}.id");
     if let Some(problem) = super::compile::label_problem(id) {
-        let shown = if looks_secret(id) {
+        let found = if looks_secret(id) {
             context.hide(&id_path);
             "an id that looks like a secret".to_owned()
         } else {
             format!("the id {}", context.shown(&id_path))
         };
-        context.error(&id_path, shown, problem);
+        context.error(&id_path, found, problem);
         return false;
     }
     if let Some((_, first)) = seen.iter().find(|(other, _)| *other == id) {
@@ -155,6 +119,24 @@ fn unique_id(
         return false;
     }
     true
+}
+
+/// An id goes into logs and metrics, so it must not be the secret.
+fn check_id(context: &mut Context<'_>, path: &str, token: &Token) -> bool {
+    let path = format!("{path}.id");
+    let expected = "a name such as 2026-11";
+    let same = token.same_secret(&Token::from_value(token.id(), token.id().as_bytes(), None));
+    if same {
+        context.hide(&path);
+        let help =
+            "an id is shown in logs and metrics; give it a name such as the month it was made";
+        context.error_help(&path, "a token that is its own id", expected, help);
+    } else if looks_secret(token.id()) {
+        context.hide(&path);
+        let help = "an id is shown in logs and metrics; it must not be made from the token";
+        context.warn_help(&path, "an id that looks like a secret", expected, help);
+    }
+    !same
 }
 
 /// A token past its end is a leftover; only such tokens are an outage.
@@ -257,7 +239,7 @@ impl Reader<'_, '_, '_> {
         let parsed = point_in_time(text);
         if parsed.is_none() {
             let path = format!("{}.not_after", self.path);
-            let found = self.context.shown(&path);
+            let found = format!("the date {}", self.context.shown(&path));
             self.context.error(&path, found, value::TIME);
         }
         parsed.map(Some)
@@ -334,7 +316,7 @@ impl Reader<'_, '_, '_> {
             Ok(directory) => Some(Path::new(&directory).join(name)),
             Err(Unusable::Unset | Unusable::NotText) => {
                 let found = format!("{}: {CREDENTIALS} is not set", self.title());
-                let help = format!("add LoadCredential={name}:/path/to/file to the systemd unit");
+                let help = "add LoadCredential=NAME:/path/to/file to the systemd unit";
                 self.context.error_help(
                     &path,
                     found,
@@ -347,12 +329,12 @@ impl Reader<'_, '_, '_> {
     }
 
     fn file_value(&mut self, key: &str, path: &Path) -> Result<Vec<u8>, Problem> {
-        let file = File::open(path).map_err(|error| Problem::File(error.kind().to_string()))?;
+        let file = File::open(path).map_err(|error| Problem::File(io_text(error.kind())))?;
         let metadata = file
             .metadata()
-            .map_err(|error| Problem::File(error.kind().to_string()))?;
+            .map_err(|error| Problem::File(io_text(error.kind())))?;
         if metadata.is_dir() {
-            return Err(Problem::File("is a directory".into()));
+            return Err(Problem::File("it is a directory".into()));
         }
         // systemd hands out credentials under a directory that only the service can enter.
         if key == "file" && super::certificate::readable_by_all(&metadata) {
@@ -369,7 +351,7 @@ impl Reader<'_, '_, '_> {
         let mut secret = Vec::new();
         file.take(FILE_CAP + 1)
             .read_to_end(&mut secret)
-            .map_err(|error| Problem::File(error.kind().to_string()))?;
+            .map_err(|error| Problem::File(io_text(error.kind())))?;
         if u64::try_from(secret.len()).is_ok_and(|length| length > FILE_CAP) {
             return Err(Problem::TooLarge);
         }
@@ -386,6 +368,13 @@ impl Reader<'_, '_, '_> {
         let (what, expected, help) = problem.words();
         let path = format!("{}.{key}", self.path);
         let found = format!("{}: {source} {what}", self.title());
+        let help = if source.ends_with(NOT_SHOWN) {
+            format!(
+                "`{key}` takes a name; if the secret itself stands here, it has been seen: use a fresh one"
+            )
+        } else {
+            help.to_owned()
+        };
         self.context.error_help(&path, found, expected, help);
     }
 
@@ -393,7 +382,7 @@ impl Reader<'_, '_, '_> {
     fn shown_name(&mut self, key: &str, name: &str) -> String {
         if looks_secret(name) {
             self.context.hide(&format!("{}.{key}", self.path));
-            return "(not shown, it looks like a secret)".into();
+            return NOT_SHOWN.into();
         }
         self.context.shown(&format!("{}.{key}", self.path))
     }
@@ -409,179 +398,3 @@ const WEAK_DIGESTS: [&[u8]; 2] = [
     b"\xe3\xb0\xc4\x42\x98\xfc\x1c\x14\x9a\xfb\xf4\xc8\x99\x6f\xb9\x24\x27\xae\x41\xe4\x64\x9b\x93\x4c\xa4\x95\x99\x1b\x78\x52\xb8\x55",
     b"\x01\xba\x47\x19\xc8\x0b\x6f\xe9\x11\xb0\x91\xa7\xc0\x51\x24\xb6\x4e\xee\xce\x96\x4e\x09\xc0\x58\xef\x8f\x98\x05\xda\xca\x54\x6b",
 ];
-
-/// Which rule a secret breaks.
-#[derive(Debug, PartialEq, Eq)]
-enum Problem {
-    Unset,
-    File(String),
-    TooLarge,
-    Empty,
-    Blank,
-    Placeholder,
-    WhiteSpace,
-    Characters,
-    TooShort,
-}
-
-impl Problem {
-    /// What it is, what was expected, what to do.
-    fn words(&self) -> (String, &'static str, &'static str) {
-        let fresh = "`countersign token new` makes a good one; set the same at the sender";
-        let what = match self {
-            Self::File(problem) => {
-                let what = format!("cannot be read: {problem}");
-                return (
-                    what,
-                    "a file that holds the token",
-                    "look at the path and at who may read it",
-                );
-            }
-            Self::Unset => {
-                let help = "set it in the environment of the service; in a shell: export NAME=…";
-                return ("is not set".into(), "a variable that holds the token", help);
-            }
-            Self::TooLarge => {
-                return (
-                    "is larger than 4 KiB".into(),
-                    "a file that holds one token and nothing else",
-                    fresh,
-                );
-            }
-            Self::WhiteSpace => {
-                let help = "look for a stray line break, space or tab; one line break at the end of a file is fine";
-                return (
-                    "holds white space".into(),
-                    "a token without white space",
-                    help,
-                );
-            }
-            Self::Empty => "is empty",
-            Self::Blank => "is blank",
-            Self::Placeholder => "holds a placeholder",
-            Self::Characters => "holds characters that no header can carry",
-            Self::TooShort => "holds a secret that is too short",
-        };
-        (
-            what.into(),
-            "a random token of at least 16 visible characters",
-            fresh,
-        )
-    }
-}
-
-fn problem(secret: &[u8]) -> Option<Problem> {
-    if secret.is_empty() {
-        return Some(Problem::Empty);
-    }
-    if secret.iter().all(u8::is_ascii_whitespace) {
-        return Some(Problem::Blank);
-    }
-    if placeholder(secret) {
-        return Some(Problem::Placeholder);
-    }
-    if secret.iter().any(u8::is_ascii_whitespace) {
-        return Some(Problem::WhiteSpace);
-    }
-    // RFC 9110 §5.5: what a field value can carry on every path; other bytes arrive changed or not at all.
-    if !secret.iter().all(u8::is_ascii_graphic) {
-        return Some(Problem::Characters);
-    }
-    (secret.len() < MINIMUM_LENGTH).then_some(Problem::TooShort)
-}
-
-/// Whether this stands where a secret was to come, or is as easy to guess.
-fn placeholder(secret: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(secret).trim().to_ascii_lowercase();
-    let wrapped = [
-        ("<", ">"),
-        ("${", "}"),
-        ("{{", "}}"),
-        ("[", "]"),
-        ("%", "%"),
-    ];
-    let is_wrapped = wrapped
-        .iter()
-        .any(|(open, close)| text.starts_with(open) && text.ends_with(close));
-    is_wrapped || is_pattern(text.as_bytes()) || only_placeholder_words(&text)
-}
-
-/// One piece of at most eight bytes over and over, or mostly a row such as `abcdef` or `123456`.
-fn is_pattern(text: &[u8]) -> bool {
-    let repeats = |period: usize| {
-        text.len() >= 2 * period
-            && text
-                .iter()
-                .zip(text.iter().skip(period))
-                .all(|(a, b)| a == b)
-    };
-    let steps = text.iter().zip(text.iter().skip(1));
-    let rising = steps.filter(|(a, b)| a.checked_add(1) == Some(**b)).count();
-    (1..=8).any(repeats) || rising * 4 >= text.len() * 3
-}
-
-fn only_placeholder_words(text: &str) -> bool {
-    let digits = text.chars().filter(char::is_ascii_digit).count();
-    let mut words = text
-        .split(|c: char| !c.is_ascii_alphabetic())
-        .filter(|word| !word.is_empty())
-        .peekable();
-    let any = words.peek().is_some();
-    any && digits <= 8 && words.all(|word| is_made_of_words(word, 8))
-}
-
-/// Whether a word is a row of at most `most` placeholder words, such as `yourtoken`.
-fn is_made_of_words(text: &str, most: usize) -> bool {
-    text.is_empty()
-        || most > 0
-            && PLACEHOLDER_WORDS
-                .iter()
-                .chain(&FILLER_WORDS)
-                .filter_map(|word| text.strip_prefix(word))
-                .any(|rest| is_made_of_words(rest, most - 1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refuses_what_is_no_secret() {
-        let cases: [(&[u8], Option<Problem>); 28] = [
-            (b"", Some(Problem::Empty)),
-            (b"  \t ", Some(Problem::Blank)),
-            (b"changeme", Some(Problem::Placeholder)),
-            (b"CHANGE-ME", Some(Problem::Placeholder)),
-            (b"change-me-please-now", Some(Problem::Placeholder)),
-            (b"<token>", Some(Problem::Placeholder)),
-            (
-                b"<your verification token here>",
-                Some(Problem::Placeholder),
-            ),
-            (b"${REDOX_TOKEN}", Some(Problem::Placeholder)),
-            (b"{{ .Values.token }}", Some(Problem::Placeholder)),
-            (b"secret", Some(Problem::Placeholder)),
-            (b"password", Some(Problem::Placeholder)),
-            (b"password12345678", Some(Problem::Placeholder)),
-            (b"your-token-here", Some(Problem::Placeholder)),
-            (b"your-verification-token-here", Some(Problem::Placeholder)),
-            (b"my-secret-token-12345", Some(Problem::Placeholder)),
-            (b"replaceMeWithToken", Some(Problem::Placeholder)),
-            (b"xxxxxxxxxxxxxxxxxxxxxxxx", Some(Problem::Placeholder)),
-            (b"0000000000000000", Some(Problem::Placeholder)),
-            (b"1234567812345678", Some(Problem::Placeholder)),
-            (b"f47ac10b 58cc4372a567", Some(Problem::WhiteSpace)),
-            (b"f47ac10b58cc4372a567\n", Some(Problem::WhiteSpace)),
-            (b"f47ac10b58cc4372a567\x07", Some(Problem::Characters)),
-            (b"f47ac10b58cc4372a567\xc3\xa9", Some(Problem::Characters)),
-            (b"f47ac10b58cc437", Some(Problem::TooShort)),
-            (b"f47ac10b58cc4372", None),
-            (b"0123456789abcdef", Some(Problem::Placeholder)),
-            (b"token-f47ac10b58cc4372", None),
-            (b"correct-horse-battery-staple", None),
-        ];
-        for (secret, expected) in cases {
-            assert_eq!(problem(secret), expected, "{}", secret.escape_ascii());
-        }
-    }
-}
