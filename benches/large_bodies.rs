@@ -46,7 +46,7 @@ fn measure() -> Result<bool> {
     let certificate = write_certificate(folder.path())?;
     let digests = Arc::new(Mutex::new(Vec::new()));
     let backend = start_backend(Arc::clone(&digests))?;
-    let mut gateway = Gateway::start(folder.path(), backend)?;
+    let gateway = Gateway::start(folder.path(), backend)?;
     send_one(gateway.address, &certificate, 0, 1_000_000)?;
     digests.lock().map_err(|_| "poisoned")?.clear();
     let idle = gateway.resident()?;
