@@ -6,6 +6,12 @@
 //!
 //! `cargo bench --bench large_bodies`; `-- 20 4` sends 20 bodies of 4 MB.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a program that prints what it measured, and may end at its first mistake"
+)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;

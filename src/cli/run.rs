@@ -66,19 +66,28 @@ fn format(log: LogSpec, terminal: bool) -> Format {
 }
 
 fn help(error: &StartError) -> &'static str {
-    match error {
-        StartError::Bind(_, error) => match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                "another process listens there; stop it or change the address"
-            }
-            std::io::ErrorKind::PermissionDenied => {
-                "ports below 1024 need CAP_NET_BIND_SERVICE; use a higher one or grant it"
-            }
-            std::io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address",
-            _ => "",
-        },
-        StartError::Resources(_) => "",
-    }
+    use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
+    let StartError::Bind(_, error) = error else {
+        return "";
+    };
+    let known = [
+        (
+            AddrInUse,
+            "another process listens there; stop it or change the address",
+        ),
+        (
+            PermissionDenied,
+            "ports below 1024 need CAP_NET_BIND_SERVICE; use a higher one or grant it",
+        ),
+        (
+            AddrNotAvailable,
+            "no interface of this machine has that address",
+        ),
+    ];
+    known
+        .iter()
+        .find(|(kind, _)| *kind == error.kind())
+        .map_or("", |(_, help)| help)
 }
 
 fn announce(serving: &Serving) {

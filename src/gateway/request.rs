@@ -136,7 +136,8 @@ mod tests {
     fn both_versions_have_one_reading() {
         let (one, two) = (Version::HTTP_11, Version::HTTP_2);
         let malformed = Some(Refusal::Malformed);
-        let cases: &[(&str, Version, &[(&str, &str)], Option<Refusal>)] = &[
+        type Case<'c> = (&'c str, Version, &'c [(&'c str, &'c str)], Option<Refusal>);
+        let cases: &[Case<'_>] = &[
             ("/x", one, &[("host", "a")], None),
             ("/x", one, &[("host", "a:8443")], None),
             ("/x", one, &[("host", "[::1]:8443")], None),

@@ -127,7 +127,11 @@ impl<H: Handler> Service<H> {
             })
             .await
         };
-        self.finish_http1(end, &stream, &activity, peer).await;
+        // hyper and the guard are gone, so the socket is ours alone again.
+        if let Some(stream) = Rc::into_inner(stream) {
+            self.finish_http1(end, stream.into_inner(), &activity, peer)
+                .await;
+        }
     }
 
     async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(&self, stream: S, peer: Peer) {
@@ -211,7 +215,7 @@ impl<H: Handler> Service<H> {
     async fn finish_http1<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         end: End,
-        stream: &RefCell<S>,
+        mut stream: S,
         activity: &Activity,
         peer: Peer,
     ) {
@@ -232,12 +236,9 @@ impl<H: Handler> Service<H> {
         };
         let answer = fault.map(|fault| self.handler.refuse(fault, peer, activity.began()));
         let unread = answer.is_some() || activity.is_body_open();
-        let Ok(mut stream) = stream.try_borrow_mut() else {
-            return;
-        };
         let deadline = self.timers.alarm(LINGER);
         tokio::select! {
-            () = close(&mut *stream, answer, unread) => {}
+            () = close(&mut stream, answer, unread) => {}
             () = deadline => {}
         }
     }
@@ -352,24 +353,30 @@ fn head_bytes(answer: &Response<Bytes>) -> Vec<u8> {
 /// Which of [`ConnectionEvent::HANDSHAKE_FAILURES`] an error is.
 fn handshake_failure(error: &std::io::Error) -> &'static str {
     use rustls::{Error, InvalidMessage, PeerIncompatible};
-    let Some(error) = error
+    let cause = error
         .get_ref()
-        .and_then(|error| error.downcast_ref::<Error>())
-    else {
-        return "io";
-    };
-    match error {
-        Error::AlertReceived(_) => "client_alert",
-        Error::InvalidMessage(
-            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
-        ) => "not_tls",
-        Error::PeerIncompatible(
-            PeerIncompatible::Tls12NotOffered
-            | PeerIncompatible::Tls13RequiredForQuic
-            | PeerIncompatible::SupportedVersionsExtensionRequired
-            | PeerIncompatible::Tls12NotOfferedOrEnabled,
-        ) => "no_shared_version",
-        Error::PeerIncompatible(_) => "no_shared_suite",
-        _ => "io",
+        .and_then(|error| error.downcast_ref::<Error>());
+    if let Some(Error::AlertReceived(_)) = cause {
+        return "client_alert";
     }
+    if let Some(Error::InvalidMessage(
+        InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+    )) = cause
+    {
+        return "not_tls";
+    }
+    if let Some(Error::PeerIncompatible(reason)) = cause {
+        let version = matches!(
+            reason,
+            PeerIncompatible::Tls12NotOffered
+                | PeerIncompatible::Tls12NotOfferedOrEnabled
+                | PeerIncompatible::SupportedVersionsExtensionRequired
+        );
+        return if version {
+            "no_shared_version"
+        } else {
+            "no_shared_suite"
+        };
+    }
+    "io"
 }

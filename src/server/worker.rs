@@ -181,9 +181,9 @@ impl Running {
 
     /// Waits for the workers to end; `false` if one of them failed to start or panicked.
     pub fn join(self) -> bool {
-        self.threads.into_iter().fold(true, |clean, thread| {
-            matches!(thread.join(), Ok(Ok(()))) && clean
-        })
+        // All of them are waited for, also after one that failed.
+        let ends: Vec<_> = self.threads.into_iter().map(JoinHandle::join).collect();
+        ends.iter().all(|end| matches!(end, Ok(Ok(()))))
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 #![allow(
+    clippy::as_conversions,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,

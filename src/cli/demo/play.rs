@@ -75,11 +75,13 @@ fn is_right(scene: &Scene, answer: &Answer, reached: usize) -> bool {
 }
 
 fn scenes(token: &str) -> Vec<Scene> {
-    let good = format!("verification-token: {token}\r\n");
-    let wrong = "verification-token: not-the-right-token-at-all\r\n".to_owned();
-    let challenge =
-        |token: &str| format!(r#"{{"verification-token":"{token}","challenge":"{CHALLENGE}"}}"#);
-    let scene = |name, status| Scene {
+    let mut scenes = challenges(token);
+    scenes.extend(messages(token));
+    scenes
+}
+
+fn scene(name: &'static str, status: u16) -> Scene {
+    Scene {
         name,
         line: "POST /redox".to_owned(),
         fields: String::new(),
@@ -88,77 +90,90 @@ fn scenes(token: &str) -> Vec<Scene> {
         status,
         answer: None,
         reaches_backend: false,
-    };
-    let query =
+    }
+}
+
+fn challenges(token: &str) -> Vec<Scene> {
+    let by_post =
+        |token: &str| format!(r#"{{"verification-token":"{token}","challenge":"{CHALLENGE}"}}"#);
+    let by_get =
         |token: &str| format!("GET /redox?challenge={CHALLENGE}&verification-token={token}");
     vec![
         Scene {
-            body: challenge(token),
+            body: by_post(token),
             answer: Some(CHALLENGE),
             ..scene("challenge by POST", 200)
         },
         Scene {
-            line: query(token),
+            line: by_get(token),
             body: String::new(),
             answer: Some(CHALLENGE),
             ..scene("challenge by GET", 200)
         },
         Scene {
-            body: challenge("not-the-right-token"),
+            body: by_post("not-the-right-token"),
             ..scene("challenge by POST, wrong token", 401)
         },
         Scene {
-            line: query("not-the-right-token"),
+            line: by_get("not-the-right-token"),
             body: String::new(),
             ..scene("challenge by GET, wrong token", 401)
         },
+    ]
+}
+
+fn messages(token: &str) -> Vec<Scene> {
+    let good = format!("verification-token: {token}\r\n");
+    let wrong = "verification-token: not-the-right-token-at-all\r\n".to_owned();
+    let alias = good.replace("verification-token", "verification_token");
+    let in_url = format!("POST /redox?verification-token={token}");
+    let with = |fields: &str, scene: Scene| Scene {
+        fields: fields.to_owned(),
+        ..scene
+    };
+    let line = |line: &str, scene: Scene| Scene {
+        line: line.to_owned(),
+        ..scene
+    };
+    vec![
         Scene {
-            fields: good.clone(),
             answer: Some("stored"),
             reaches_backend: true,
-            ..scene("message with the token", 200)
+            ..with(&good, scene("message with the token", 200))
         },
         scene("message without a token", 401),
+        with(&wrong, scene("message with a wrong token", 401)),
+        with(
+            &(good.clone() + &wrong),
+            scene("message with two tokens, good and bad", 401),
+        ),
+        with(
+            &(wrong + &good),
+            scene("message with two tokens, bad and good", 401),
+        ),
+        with(&alias, scene("token under an underscore alias", 400)),
+        line(
+            &in_url,
+            scene("message with the token in the URL only", 401),
+        ),
         Scene {
-            fields: wrong.clone(),
-            ..scene("message with a wrong token", 401)
-        },
-        Scene {
-            fields: good.clone() + &wrong,
-            ..scene("message with two tokens, good and bad", 401)
-        },
-        Scene {
-            fields: wrong + &good,
-            ..scene("message with two tokens, bad and good", 401)
-        },
-        Scene {
-            fields: good.replace("verification-token", "verification_token"),
-            ..scene("token under an underscore alias", 400)
-        },
-        Scene {
-            line: format!("POST /redox?verification-token={token}"),
-            ..scene("message with the token in the URL only", 401)
-        },
-        Scene {
-            line: "GET /redox".to_owned(),
-            fields: good.clone(),
             body: String::new(),
-            ..scene("GET that is no challenge", 405)
+            ..with(
+                &good,
+                line("GET /redox", scene("GET that is no challenge", 405)),
+            )
         },
+        with(
+            &good,
+            line("POST /other", scene("path that no route has", 404)),
+        ),
+        with(
+            &good,
+            line("POST /redox/../redox", scene("path with two readings", 400)),
+        ),
         Scene {
-            line: "POST /other".to_owned(),
-            fields: good.clone(),
-            ..scene("path that no route has", 404)
-        },
-        Scene {
-            line: "POST /redox/../redox".to_owned(),
-            fields: good.clone(),
-            ..scene("path with two readings", 400)
-        },
-        Scene {
-            fields: good,
             announced: Some(OVERSIZED),
-            ..scene("oversized message", 413)
+            ..with(&good, scene("oversized message", 413))
         },
     ]
 }

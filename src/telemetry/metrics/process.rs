@@ -1,0 +1,82 @@
+//! Metrics that the process has once, whatever the number of workers.
+
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry, Result};
+
+use super::register;
+
+/// Metrics that exist once.
+pub struct ProcessMetrics {
+    reload_successful: IntGauge,
+    reload_timestamp: IntGauge,
+    certificates: IntGaugeVec,
+    /// Access lines thrown away because whoever reads them was too slow.
+    pub log_dropped: IntCounter,
+}
+
+impl ProcessMetrics {
+    pub(super) fn new(registry: &Registry) -> Result<Self> {
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        let build = IntGaugeVec::new(
+            Opts::new(
+                "countersign_build_info",
+                "Version of the running program; always 1",
+            ),
+            &["version", "revision", "target"],
+        )?;
+        let version = env!("CARGO_PKG_VERSION");
+        build
+            .with_label_values(&[version, crate::REVISION, crate::TARGET])
+            .set(1);
+        registry.register(Box::new(build))?;
+        Ok(Self {
+            reload_successful: register(
+                registry,
+                IntGauge::new(
+                    "countersign_config_last_reload_successful",
+                    "Whether the last configuration offered was taken up: 1 or 0",
+                )?,
+            )?,
+            reload_timestamp: register(
+                registry,
+                IntGauge::new(
+                    "countersign_config_last_reload_success_timestamp_seconds",
+                    "When a configuration was last taken up",
+                )?,
+            )?,
+            certificates: register(
+                registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "countersign_tls_certificate_not_after_timestamp_seconds",
+                        "When a certificate expires",
+                    ),
+                    &["certificate"],
+                )?,
+            )?,
+            log_dropped: register(
+                registry,
+                IntCounter::new(
+                    "countersign_log_dropped_total",
+                    "Access lines thrown away because their reader was too slow",
+                )?,
+            )?,
+        })
+    }
+
+    /// A configuration was offered; `at` is in seconds since 1970.
+    pub fn configuration(&self, taken_up: bool, at: u64) {
+        self.reload_successful.set(i64::from(taken_up));
+        if taken_up {
+            self.reload_timestamp
+                .set(i64::try_from(at).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// A certificate is in use; `not_after` is in seconds since 1970.
+    pub fn certificate(&self, name: &str, not_after: u64) {
+        self.certificates
+            .with_label_values(&[name])
+            .set(i64::try_from(not_after).unwrap_or(i64::MAX));
+    }
+}
