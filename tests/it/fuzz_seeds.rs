@@ -56,7 +56,7 @@ fn every_target_gets_its_seeds() {
         seed("config_text", &name, &[text.as_bytes()]);
     }
     for target in ["border", "challenge_body", "challenge_query", "config_text", "path"] {
-        assert!(fs::read_dir(corpus.join(target)).unwrap().count() > 5, "{target}");
+        assert!(fs::read_dir(corpus.join(target)).unwrap().count() > 2, "{target}");
     }
 }
 
