@@ -55,8 +55,17 @@ fn every_target_gets_its_seeds() {
     for (name, text) in crate::documents::configurations() {
         seed("config_text", &name, &[text.as_bytes()]);
     }
-    for target in ["border", "challenge_body", "challenge_query", "config_text", "path"] {
-        assert!(fs::read_dir(corpus.join(target)).unwrap().count() > 2, "{target}");
+    for target in [
+        "border",
+        "challenge_body",
+        "challenge_query",
+        "config_text",
+        "path",
+    ] {
+        assert!(
+            fs::read_dir(corpus.join(target)).unwrap().count() > 2,
+            "{target}"
+        );
     }
 }
 

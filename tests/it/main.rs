@@ -12,11 +12,6 @@
 )]
 
 mod canary;
-mod forwarding;
-mod properties;
-mod cli;
-mod documents;
-mod canary;
 mod cli;
 mod config;
 mod documents;
@@ -24,6 +19,7 @@ mod forwarding;
 mod fuzz_seeds;
 mod house;
 mod observability;
+mod properties;
 mod scheme;
 mod scheme_properties;
 mod support;
