@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use super::outcome::{Outcome, Record, Refusal, Stop, Tally, UpstreamError};
 use super::upstream::Lease;
 use crate::clock::{Alarm, Timers};
+use crate::server::RequestBody;
 use crate::verify::BodyLength;
 
 /// A body that broke; what and why is in the record.
@@ -60,7 +61,7 @@ pub(super) enum Peek {
 /// # Errors
 /// The body broke, or took longer than `patience` in all.
 pub(super) async fn peek(
-    body: &mut Incoming,
+    body: &mut RequestBody,
     cap: usize,
     patience: Alarm,
     tally: &Tally,
@@ -98,7 +99,7 @@ fn join(frames: Vec<Bytes>, length: usize) -> Bytes {
 }
 
 /// The next piece of a body; `None` at its end. Trailers are dropped: nothing in them may be trusted.
-async fn next_data(body: &mut Incoming, tally: &Tally) -> Result<Option<Bytes>, Stop> {
+async fn next_data(body: &mut RequestBody, tally: &Tally) -> Result<Option<Bytes>, Stop> {
     loop {
         match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
             None => {
@@ -126,7 +127,7 @@ fn count(counter: &std::cell::Cell<u64>, data: &Bytes) {
 
 /// Reads a refused body to its end if that is near: then the connection can be kept, and a kept connection
 /// costs us less than a new handshake.
-pub(super) async fn discard(mut body: Incoming, cap: u64, patience: Alarm, tally: &Tally) {
+pub(super) async fn discard(mut body: RequestBody, cap: u64, patience: Alarm, tally: &Tally) {
     let start = tally.received.get();
     let read = async {
         while let Ok(Some(_)) = next_data(&mut body, tally).await {
@@ -145,7 +146,7 @@ pub(super) async fn discard(mut body: Incoming, cap: u64, patience: Alarm, tally
 /// A verified request's body on its way to the upstream: the part already looked at, then the rest.
 pub(super) struct Upload {
     ahead: std::vec::IntoIter<Bytes>,
-    rest: Option<Incoming>,
+    rest: Option<RequestBody>,
     length: BodyLength,
     cap: u64,
     passed: u64,
@@ -160,7 +161,7 @@ pub(super) struct Upload {
 impl Upload {
     pub(super) fn new(
         ahead: Vec<Bytes>,
-        rest: Option<Incoming>,
+        rest: Option<RequestBody>,
         length: BodyLength,
         cap: u64,
         idle_timeout: Duration,
@@ -273,7 +274,7 @@ impl Body for Upload {
     }
 }
 
-fn rest_ended(rest: Option<&Incoming>) -> bool {
+fn rest_ended(rest: Option<&RequestBody>) -> bool {
     rest.is_none_or(Body::is_end_stream)
 }
 

@@ -16,10 +16,10 @@ use super::Gateway;
 use super::body::{AnswerBody, Download, Upload};
 use super::headers::{self, Forwarded};
 use super::outcome::{Record, Refusal, Stop, UpstreamError};
-use super::plan::{Forwarding, HostRule, PathRule, RoutePlan};
+use super::plan::{Forwarding, HeaderCase, HostRule, PathRule, RoutePlan};
 use super::upstream::{Lease, SendError, Upstream};
 use crate::clock::Alarm;
-use crate::server::Peer;
+use crate::server::{Peer, RequestBody};
 use crate::verify::{BodyLength, Permit};
 
 /// A verified request, ready to go.
@@ -29,7 +29,7 @@ pub(super) struct Verified {
     /// What was read of the body to judge it.
     pub(super) ahead: Vec<Bytes>,
     /// What was not.
-    pub(super) rest: Option<Incoming>,
+    pub(super) rest: Option<RequestBody>,
     pub(super) length: BodyLength,
 }
 
@@ -174,8 +174,14 @@ fn outbound(
     *request.method_mut() = Method::POST;
     *request.uri_mut() = upstream_uri(&head.uri, &rule.path)?;
     *request.headers_mut() = head.headers;
-    // Carries the sender's spelling of header names, where hyper was told to keep it.
-    *request.extensions_mut() = head.extensions;
+    // Carries the sender's spelling of header names. hyper would put it before any other setting, so it may go
+    // along only where it is wanted.
+    if upstream
+        .plan()
+        .is_some_and(|plan| plan.header_case == HeaderCase::Preserve)
+    {
+        *request.extensions_mut() = head.extensions;
+    }
     Ok(request)
 }
 

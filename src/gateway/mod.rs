@@ -26,7 +26,6 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::uri::Authority;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -37,7 +36,7 @@ use self::plan::{OnReject, Plan, RoutePlan};
 use self::request::Reading;
 use self::snapshot::Snapshot;
 use crate::clock::{self, Timers};
-use crate::server::{Close, ConnectionEvent, Fault, Handler, Peer};
+use crate::server::{Close, ConnectionEvent, Fault, Handler, Peer, RequestBody};
 use crate::telemetry::{AccessLog, WorkerMetrics};
 use crate::verify::{self, BodyLength, Permit, Rejection, Step, Verdict};
 
@@ -116,7 +115,7 @@ impl Gateway {
     async fn journey(
         &self,
         head: Parts,
-        body: &mut Option<Incoming>,
+        body: &mut Option<RequestBody>,
         peer: Peer,
         record: &mut Record,
     ) -> Result<Arrival, Stop> {
@@ -168,7 +167,7 @@ impl Gateway {
     async fn judge(
         &self,
         head: &Parts,
-        body: &mut Option<Incoming>,
+        body: &mut Option<RequestBody>,
         reading: &Reading,
         route: &RoutePlan,
         record: &mut Record,
@@ -203,8 +202,8 @@ impl Gateway {
     async fn stop(
         &self,
         stop: Stop,
-        body: Option<Incoming>,
-        expects_continue: bool,
+        body: Option<RequestBody>,
+        reads_rest: bool,
         record: Record,
     ) -> Result<Response<AnswerBody>, Close> {
         if self.closes(stop, &record) {
@@ -212,8 +211,7 @@ impl Gateway {
             record.stopped(stop);
             return Err(Close);
         }
-        // To read is to ask for the body, and a refused request never gets its 100.
-        if let Some(body) = body.filter(|_| !expects_continue) {
+        if let Some(body) = body.filter(|_| reads_rest) {
             let worth_it = http_body::Body::size_hint(&body).lower() <= DISCARD_BYTES;
             if worth_it && stop != Stop::SenderLeft {
                 discard(
@@ -281,17 +279,20 @@ impl Handler for Gateway {
 
     async fn call(
         self: Rc<Self>,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         peer: Peer,
     ) -> Result<Response<AnswerBody>, Close> {
         let mut record = Record::begin(&self, Some(request.method()), peer, Instant::now());
         let (head, body) = request.into_parts();
-        let expects_continue = head.headers.contains_key(http::header::EXPECT);
+        // To read is to ask for the body, and a refused request never gets its 100. Over HTTP/2 the connection is
+        // kept anyhow, and the server looks after the rest of the body.
+        let reads_rest = head.version != http::Version::HTTP_2
+            && !head.headers.contains_key(http::header::EXPECT);
         let mut body = Some(body);
         match self.journey(head, &mut body, peer, &mut record).await {
             Ok(Arrival::Challenge(reply)) => Ok(respond::challenge(reply, record)),
             Ok(Arrival::Forwarded(answered)) => Ok(answered.into_answer(record)),
-            Err(stop) => self.stop(stop, body, expects_continue, record).await,
+            Err(stop) => self.stop(stop, body, reads_rest, record).await,
         }
     }
 

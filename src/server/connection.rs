@@ -25,6 +25,7 @@ use super::activity::{Activity, InFlight, Phase};
 use super::drain::Drain;
 use super::http1::Guard;
 use super::http2::{self, Watched};
+use super::request_body::{Kept, RequestBody};
 use super::{Close, ConnectionEvent, Fault, Handler, Peer, ServerLimits};
 use crate::clock::Timers;
 
@@ -32,9 +33,9 @@ use crate::clock::Timers;
 const READ_BUFFER: usize = 64 * 1024;
 /// How much of a refused body is read and thrown away, so that the refusal is not lost to a reset: RFC 9112
 /// §9.6 describes the problem, the contract sets the bounds.
-const LINGER_BYTES: u64 = 64 * 1024;
+pub(super) const LINGER_BYTES: u64 = 64 * 1024;
 /// How long at most.
-const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
+pub(super) const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What every connection of a worker is served with.
 pub(super) struct Service<H> {
@@ -180,7 +181,10 @@ impl<H: Handler> Service<H> {
         activity: &Rc<Activity>,
         peer: Peer,
     ) -> Result<Response<Tracked<H::Body>>, Close> {
-        answer(Rc::clone(&self.handler), request, Rc::clone(activity), peer).await
+        let in_flight = InFlight::new(activity);
+        let request = request.map(RequestBody::alone);
+        let response = Rc::clone(&self.handler).call(request, peer).await?;
+        Ok(response.map(|body| Tracked::new(body, in_flight, None)))
     }
 
     /// Polls a connection until it ends, is overdue, stalls, or (once told to drain) has finished.
@@ -197,6 +201,7 @@ impl<H: Handler> Service<H> {
             if let Poll::Ready(error) = poll(cx, told) {
                 return Poll::Ready(End::Done(error));
             }
+            activity.poll_lingering(cx);
             if activity.poll_stalled(cx).is_ready() {
                 return Poll::Ready(End::Stalled);
             }
@@ -254,21 +259,7 @@ enum End {
     Stalled,
 }
 
-async fn answer<H: Handler>(
-    handler: Rc<H>,
-    request: Request<Incoming>,
-    activity: Rc<Activity>,
-    peer: Peer,
-) -> Result<Response<Tracked<H::Body>>, Close> {
-    let in_flight = InFlight::new(&activity);
-    let response = handler.call(request, peer).await?;
-    Ok(response.map(|body| Tracked {
-        body,
-        _in_flight: in_flight,
-    }))
-}
-
-/// The same for a request of HTTP/2, whose head nobody has measured yet.
+/// Answers a request of HTTP/2, whose head nobody has measured yet.
 async fn answer_stream<H: Handler>(
     handler: Rc<H>,
     request: Request<Incoming>,
@@ -281,14 +272,39 @@ async fn answer_stream<H: Handler>(
         let answer = handler.refuse(Fault::HeaderTooLarge, peer, Instant::now());
         return Ok(answer.map(|text| Either::Right(Full::new(text))));
     }
-    let answered = answer(handler, Request::from_parts(head, body), activity, peer).await?;
-    Ok(answered.map(Either::Left))
+    let in_flight = InFlight::new(&activity);
+    let (body, kept) = RequestBody::shared(body);
+    let response = handler.call(Request::from_parts(head, body), peer).await?;
+    let kept = Some((kept, activity));
+    Ok(response.map(|body| Either::Left(Tracked::new(body, in_flight, kept))))
 }
 
 /// An answer's body; the request is in flight until it is dropped.
 struct Tracked<B> {
     body: B,
     _in_flight: InFlight,
+    /// What is left of the request's body once the answer is out lingers on the connection.
+    kept: Option<(Kept, Rc<Activity>)>,
+}
+
+impl<B> Tracked<B> {
+    fn new(body: B, in_flight: InFlight, kept: Option<(Kept, Rc<Activity>)>) -> Self {
+        Self {
+            body,
+            _in_flight: in_flight,
+            kept,
+        }
+    }
+}
+
+impl<B> Drop for Tracked<B> {
+    fn drop(&mut self) {
+        if let Some((kept, activity)) = self.kept.take()
+            && !kept.borrow().is_end_stream()
+        {
+            activity.linger(kept);
+        }
+    }
 }
 
 impl<B: Body + Unpin> Body for Tracked<B> {

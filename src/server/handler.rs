@@ -8,8 +8,9 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use tokio::time::Instant;
+
+use super::RequestBody;
 
 /// The other end of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +103,7 @@ pub trait Handler: 'static {
     /// The future is dropped when the sender goes away.
     fn call(
         self: Rc<Self>,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         peer: Peer,
     ) -> impl Future<Output = Result<Response<Self::Body>, Close>>;
 

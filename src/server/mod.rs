@@ -14,11 +14,13 @@ mod handler;
 mod http1;
 mod http2;
 mod listener;
+mod request_body;
 mod spec;
 pub mod tls;
 mod worker;
 
 pub use drain::Stop;
 pub use handler::{Close, ConnectionEvent, Fault, Handler, Peer};
+pub use request_body::RequestBody;
 pub use spec::{ListenerSpec, ServerLimits};
 pub use worker::{Bound, Running, WorkerContext, bind};
