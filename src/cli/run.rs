@@ -10,24 +10,26 @@ use super::check::say_findings;
 use super::fail;
 use super::serve::{Serving, StartError, start};
 use crate::clock;
-use crate::config::{self, LogFormat, LogLevel, LogSpec, Process};
+use crate::config::{self, Finding, LogFormat, LogLevel, LogSpec, Process};
 use crate::server::Stop;
 use crate::telemetry::{self, Format};
 
 pub(super) fn run(file: &Path) -> ExitCode {
-    let report = config::load(file, &Process, clock::unix_now());
-    say_findings(&report);
-    let Some(compiled) = report.compiled else {
+    let mut report = config::load(file, &Process, clock::unix_now());
+    let Some(compiled) = report.compiled.take() else {
+        say_findings(&report);
         return fail(
             &format!("{} is not valid, so nothing was started", file.display()),
             "mend what is listed above; `countersign check` prints it again",
         );
     };
     let log = compiled.log;
-    telemetry::init_log(
-        level(log.level),
-        format(log, std::io::stderr().is_terminal()),
-    );
+    let log_format = format(log, std::io::stderr().is_terminal());
+    telemetry::init_log(level(log.level), log_format);
+    match log_format {
+        Format::Text => say_findings(&report),
+        Format::Json => report.findings.iter().for_each(log_finding),
+    }
     let access: Option<(Box<dyn Write + Send>, Format)> = log.access.then(|| {
         let output: Box<dyn Write + Send> = Box::new(std::io::stdout());
         (output, format(log, std::io::stdout().is_terminal()))
@@ -44,6 +46,20 @@ pub(super) fn run(file: &Path) -> ExitCode {
         ),
         Err(error) => fail(&format!("cannot listen for signals: {error}"), ""),
     }
+}
+
+/// A warning about the configuration, for those who read the log with a program.
+fn log_finding(finding: &Finding) {
+    tracing::warn!(
+        file = %finding.file,
+        line = finding.line,
+        column = finding.column,
+        setting = %finding.path,
+        found = %finding.found,
+        expected = %finding.expected,
+        help = finding.hint.as_deref(),
+        "configuration"
+    );
 }
 
 fn level(level: LogLevel) -> tracing::Level {

@@ -115,7 +115,7 @@ pub(super) struct CertificatePair {
     pub(super) key: Option<String>,
 }
 
-/// The admin listener: `/metrics`, `/healthz`, `/readyz`, `/status`, `/status.json`. Plain HTTP.
+/// The admin listener: `/metrics`, `/healthz`, `/readyz`. Plain HTTP.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Admin {
