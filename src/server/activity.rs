@@ -4,16 +4,13 @@
 //! waits on one alarm; what the alarm means follows from the phase.
 
 use std::cell::{Cell, RefCell};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::Body;
 use tokio::time::Instant;
 
-use super::connection::{LINGER, LINGER_BYTES};
+use super::linger::Lingering;
 use super::request_body::Kept;
 use super::{Fault, ServerLimits};
 use crate::clock::{Alarm, Timers};
@@ -161,12 +158,8 @@ impl Activity {
 
     /// Keeps the rest of a body until it ends or a moment has passed.
     pub(super) fn linger(&self, body: Kept) {
-        let until = self.timers.alarm(LINGER);
-        self.lingering.borrow_mut().push(Lingering {
-            body,
-            read: 0,
-            until,
-        });
+        let rest = Lingering::new(body, &self.timers);
+        self.lingering.borrow_mut().push(rest);
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -194,31 +187,6 @@ impl Activity {
         } else if stall.is_none() {
             *stall = Some(self.timers.alarm(self.send_stall));
         }
-    }
-}
-
-/// The rest of a body that nobody wants, kept for the sake of the answer before it.
-struct Lingering {
-    body: Kept,
-    read: u64,
-    until: Alarm,
-}
-
-impl Lingering {
-    /// Reads and throws away; `true` once there is nothing left to wait for. After [`LINGER_BYTES`] it only waits,
-    /// so that the peer's window closes.
-    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        while self.read < LINGER_BYTES {
-            match Pin::new(&mut *self.body.borrow_mut()).poll_frame(cx) {
-                Poll::Pending => break,
-                Poll::Ready(None | Some(Err(_))) => return true,
-                Poll::Ready(Some(Ok(frame))) => {
-                    let length = frame.data_ref().map_or(0, Bytes::len);
-                    self.read += u64::try_from(length).unwrap_or(LINGER_BYTES);
-                }
-            }
-        }
-        self.until.poll_rung(cx).is_ready()
     }
 }
 

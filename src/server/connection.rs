@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -25,18 +25,13 @@ use super::activity::{Activity, InFlight, Phase};
 use super::drain::Drain;
 use super::http1::Guard;
 use super::http2::{self, Watched};
+use super::linger::{LINGER, close};
 use super::request_body::{Kept, RequestBody};
 use super::{Close, ConnectionEvent, Fault, Handler, Peer, ServerLimits};
 use crate::clock::Timers;
 
 /// Read buffer of an HTTP/1.1 connection; also the largest piece of body passed on at once.
 const READ_BUFFER: usize = 64 * 1024;
-/// How much of a refused body is read and thrown away, so that the refusal is not lost to a reset: RFC 9112
-/// §9.6 describes the problem, the contract sets the bounds.
-pub(super) const LINGER_BYTES: u64 = 64 * 1024;
-/// How long at most.
-pub(super) const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
-
 /// What every connection of a worker is served with.
 pub(super) struct Service<H> {
     pub(super) handler: Rc<H>,
@@ -325,45 +320,6 @@ impl<B: Body + Unpin> Body for Tracked<B> {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
-}
-
-/// Writes a last answer if there is one, ends our side, and reads on for a while if the peer may still be
-/// sending: closing a socket with unread data resets it, and a reset can overtake the answer.
-async fn close<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut S,
-    answer: Option<Response<Bytes>>,
-    unread: bool,
-) {
-    if let Some(answer) = answer
-        && stream.write_all(&head_bytes(&answer)).await.is_err()
-    {
-        return;
-    }
-    if stream.shutdown().await.is_ok() && unread {
-        // Its end, its bound or its failure all mean the same here.
-        let _ = tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await;
-    }
-}
-
-/// An answer as it goes over the wire, for connections that hyper no longer serves.
-fn head_bytes(answer: &Response<Bytes>) -> Vec<u8> {
-    let status = answer.status();
-    let mut bytes = Vec::with_capacity(256);
-    bytes.extend_from_slice(b"HTTP/1.1 ");
-    bytes.extend_from_slice(status.as_str().as_bytes());
-    bytes.push(b' ');
-    bytes.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    for (name, value) in answer.headers() {
-        bytes.extend_from_slice(b"\r\n");
-        bytes.extend_from_slice(name.as_str().as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value.as_bytes());
-    }
-    bytes.extend_from_slice(b"\r\nconnection: close\r\ncontent-length: ");
-    bytes.extend_from_slice(itoa::Buffer::new().format(answer.body().len()).as_bytes());
-    bytes.extend_from_slice(b"\r\n\r\n");
-    bytes.extend_from_slice(answer.body());
-    bytes
 }
 
 /// Which of [`ConnectionEvent::HANDSHAKE_FAILURES`] an error is.

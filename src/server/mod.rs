@@ -13,6 +13,7 @@ pub mod fuzzing;
 mod handler;
 mod http1;
 mod http2;
+mod linger;
 mod listener;
 mod request_body;
 mod spec;
