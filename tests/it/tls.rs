@@ -191,7 +191,8 @@ fn tls_1_2_uses_ephemeral_keys_and_authenticated_encryption() {
 #[test]
 fn the_protocol_is_chosen_by_alpn() {
     let gateway = gateway("{ self_signed: [localhost] }");
-    let cases: [(&[&[u8]], Option<&[u8]>); 4] = [
+    type Case<'c> = (&'c [&'c [u8]], Option<&'c [u8]>);
+    let cases: [Case<'_>; 4] = [
         (&[b"h2", b"http/1.1"], Some(b"h2")),
         (&[b"http/1.1", b"h2"], Some(b"h2")),
         (&[b"http/1.1"], Some(b"http/1.1")),
