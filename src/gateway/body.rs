@@ -3,6 +3,7 @@
 //! Nothing here holds a body whole but [`peek`], whose cap is the route's `challenge_body`. Frames pass as they
 //! came, and the next one is asked for when there is room for it, so both sides feel each other's pace.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -117,7 +118,7 @@ async fn next_data(body: &mut RequestBody, tally: &Tally) -> Result<Option<Bytes
     }
 }
 
-fn count(counter: &std::cell::Cell<u64>, data: &Bytes) {
+fn count(counter: &Cell<u64>, data: &Bytes) {
     counter.set(
         counter
             .get()
@@ -156,6 +157,7 @@ pub(super) struct Upload {
     idle_timeout: Duration,
     timers: Timers,
     tally: Rc<Tally>,
+    reset: Option<Rc<Cell<bool>>>,
 }
 
 impl Upload {
@@ -182,7 +184,13 @@ impl Upload {
             idle_timeout,
             timers: timers.clone(),
             tally: Rc::clone(tally),
+            reset: None,
         }
+    }
+
+    /// What to set when the body breaks: the connection it goes out on must then be reset.
+    pub(super) fn resets_when_broken(&mut self, reset: Rc<Cell<bool>>) {
+        self.reset = Some(reset);
     }
 
     /// Its length, where it is known.
@@ -193,6 +201,9 @@ impl Upload {
     fn fault(&mut self, stop: Stop) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.tally.body_fault.set(Some(stop));
         self.rest = None;
+        if let Some(reset) = &self.reset {
+            reset.set(true);
+        }
         Poll::Ready(Some(Err(Broken)))
     }
 

@@ -97,12 +97,25 @@ async fn exchange(
     }
 }
 
-/// RFC 9112 §6.3: both framings at once is how responses are smuggled. A redirect would have the sender do
-/// something undefined, or count the message as delivered.
+/// RFC 9112 §6.3: both framings at once is how responses are smuggled, and a coding under `chunked` would be lost
+/// on the way. A redirect would have the sender do something undefined, or count the message as delivered.
 fn check_response(response: &Response<Incoming>) -> Result<(), UpstreamError> {
     let headers = response.headers();
-    let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
-    if lengths > 1 || (lengths == 1 && headers.contains_key(TRANSFER_ENCODING)) {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let framing = [
+        lengths.next(),
+        lengths.next(),
+        codings.next(),
+        codings.next(),
+    ];
+    let clear = match framing {
+        [None, None, None, None] => true,
+        [Some(length), None, None, None] => length.as_bytes().iter().all(u8::is_ascii_digit),
+        [None, None, Some(coding), None] => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        _ => false,
+    };
+    if !clear {
         return Err(UpstreamError::Protocol);
     }
     if response.status().is_redirection() {

@@ -55,6 +55,7 @@ pub struct Gateway {
     timers: Timers,
     id_prefix: u64,
     id_counter: Cell<u64>,
+    cutting: Cell<bool>,
 }
 
 impl Gateway {
@@ -79,6 +80,7 @@ impl Gateway {
             timers,
             id_prefix,
             id_counter: Cell::new(0),
+            cutting: Cell::new(false),
         })
     }
 
@@ -99,6 +101,15 @@ impl Gateway {
 
     fn access(&self) -> Option<&AccessLog> {
         self.access.as_deref()
+    }
+
+    /// What a request ends with that nobody has ended: we cut it, or its sender did.
+    fn abandoned(&self) -> Stop {
+        if self.cutting.get() {
+            Stop::Cut
+        } else {
+            Stop::SenderLeft
+        }
     }
 
     fn listener_name(&self, position: usize) -> &str {
@@ -305,6 +316,10 @@ impl Handler for Gateway {
         };
         // No route is known yet, so no route's wish to close in silence can be either.
         respond::stopped_early(refusal, record)
+    }
+
+    fn cutting(&self) {
+        self.cutting.set(true);
     }
 
     fn note(&self, listener: usize, event: ConnectionEvent) {

@@ -176,6 +176,8 @@ pub enum Stop {
     Failed(UpstreamError),
     /// There is nobody to answer any more.
     SenderLeft,
+    /// We ended it, because it outlasted a drain.
+    Cut,
 }
 
 impl From<Refusal> for Stop {
@@ -194,7 +196,7 @@ impl Stop {
     fn outcome(self) -> Outcome {
         match self {
             Self::Refused(_) => Outcome::Rejected,
-            Self::Failed(_) | Self::SenderLeft => Outcome::Error,
+            Self::Failed(_) | Self::SenderLeft | Self::Cut => Outcome::Error,
         }
     }
 
@@ -203,6 +205,7 @@ impl Stop {
             Self::Refused(refusal) => refusal.label(),
             Self::Failed(error) => error.reason(),
             Self::SenderLeft => "client_closed",
+            Self::Cut => "drain_timeout",
         }
     }
 }
@@ -261,8 +264,8 @@ pub(super) struct Record {
     upstream: Option<Duration>,
     upstream_used: bool,
     pub(super) tally: Rc<Tally>,
-    outcome: Outcome,
-    reason: Option<&'static str>,
+    /// How it ended, and why; nothing while nobody has said so.
+    end: Option<(Outcome, Option<&'static str>)>,
 }
 
 impl Record {
@@ -286,8 +289,7 @@ impl Record {
             upstream: None,
             upstream_used: false,
             tally: Rc::default(),
-            outcome: Outcome::Error,
-            reason: Some(Stop::SenderLeft.reason()),
+            end: None,
         }
     }
 
@@ -334,18 +336,16 @@ impl Record {
 
     /// The request is over, well.
     pub(super) fn finished(&mut self, outcome: Outcome) {
-        self.outcome = outcome;
-        self.reason = None;
+        self.end = Some((outcome, None));
     }
 
     /// The request is over, not well.
     pub(super) fn stopped(&mut self, stop: Stop) {
-        self.outcome = stop.outcome();
-        self.reason = Some(stop.reason());
+        self.end = Some((stop.outcome(), Some(stop.reason())));
         match stop {
             Stop::Refused(refusal) => self.metrics().rejected(refusal.position()),
             Stop::Failed(error) => self.metrics().upstream_error(error.position()),
-            Stop::SenderLeft => {}
+            Stop::SenderLeft | Stop::Cut => {}
         }
     }
 
@@ -363,10 +363,14 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let duration = self.began.elapsed();
+        let abandoned = self.gateway.abandoned();
+        let (outcome, reason) = self
+            .end
+            .unwrap_or((abandoned.outcome(), Some(abandoned.reason())));
         let metrics = self.metrics();
         metrics.request(
             self.peer.listener,
-            self.outcome.position(),
+            outcome.position(),
             duration.as_secs_f64(),
         );
         if let Some(status) = self.status {
@@ -388,8 +392,8 @@ impl Drop for Record {
             request_id: &self.request_id,
             listener: self.gateway.listener_name(self.peer.listener),
             route: route.map_or("none", |route| &route.name),
-            outcome: self.outcome.label(),
-            reason: self.reason,
+            outcome: outcome.label(),
+            reason,
             token_id: token.map(|token| &**token.id()),
             method: self.method,
             status: self.status.map(|status| status.as_u16()),

@@ -52,7 +52,7 @@ fn check_scheme(head: &Parts, tls: bool) -> Result<(), Refusal> {
 /// `:authority` or absolute-form on one side, `Host` on the other: at most one of each, and alike.
 fn authority(head: &Parts) -> Result<Option<Authority>, Refusal> {
     let mut hosts = head.headers.get_all(HOST).iter();
-    let host = hosts.next().map(parse_authority).transpose()?;
+    let host = hosts.next().map(parse_host).transpose()?;
     if hosts.next().is_some() {
         return Err(Refusal::Malformed);
     }
@@ -65,7 +65,7 @@ fn authority(head: &Parts) -> Result<Option<Authority>, Refusal> {
     }
 }
 
-fn parse_authority(host: &HeaderValue) -> Result<Authority, Refusal> {
+fn parse_host(host: &HeaderValue) -> Result<Authority, Refusal> {
     let authority = Authority::try_from(host.as_bytes()).map_err(|_| Refusal::Malformed)?;
     check_authority(&authority)?;
     Ok(authority)
@@ -155,6 +155,9 @@ mod tests {
             ("/x", one, &[("host", "a, b")], malformed),
             ("/x", one, &[("host", "a:")], malformed),
             ("/x", one, &[("host", "a:99999")], malformed),
+            ("/x", one, &[("host", "a:b")], malformed),
+            ("/x", one, &[("host", "a:+1")], malformed),
+            ("https://a:99999/x", two, &[], malformed),
             ("https://a/x", one, &[("host", "b")], malformed),
             ("https://a/x", one, &[("host", "a:1")], malformed),
             ("https://u@a/x", two, &[], malformed),

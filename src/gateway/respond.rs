@@ -6,7 +6,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
@@ -56,7 +57,7 @@ fn table(stop: Stop) -> (StatusCode, &'static str) {
             | UpstreamError::Redirect,
         ) => (StatusCode::BAD_GATEWAY, "no usable answer\n"),
         // Nobody reads it; the connection wants some answer all the same.
-        Stop::SenderLeft => (StatusCode::BAD_REQUEST, ""),
+        Stop::SenderLeft | Stop::Cut => (StatusCode::BAD_REQUEST, ""),
     }
 }
 
@@ -71,6 +72,12 @@ pub(super) fn stopped(stop: Stop, mut record: Record) -> Response<AnswerBody> {
     add_specifics(response.headers_mut(), status);
     // hyper leaves the body of an answer to HEAD out by itself in HTTP/1.1 only.
     let text = if record.asked_for_head() { "" } else { text };
+    if stop == Stop::Refused(Refusal::Malformed) {
+        // Who wrote one ambiguous message may have hidden a second behind it. hyper drops the field on HTTP/2.
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     response.map(|()| AnswerBody::own(Bytes::from_static(text.as_bytes()), record))
 }
 

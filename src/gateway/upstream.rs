@@ -164,6 +164,7 @@ impl Upstream {
         let io = TokioIo::new(Resettable {
             stream,
             reset: Rc::clone(&reset),
+            deaf: false,
         });
         let mut builder = Builder::new();
         builder
@@ -200,7 +201,8 @@ async fn drive(
     poll_fn(|cx| {
         // How it ended is told to the request it was lent to, if any.
         if let Poll::Ready(end) = connection.as_mut().poll(cx) {
-            reset.set(end.is_err());
+            // Never taken back: a body that broke has said so already.
+            reset.set(reset.get() || end.is_err());
             return Poll::Ready(());
         }
         expiry.poll_rung(cx)
@@ -245,8 +247,11 @@ impl Lease {
     /// Dropping the future and the lease resets the connection.
     pub(super) async fn send(
         &mut self,
-        request: Request<Upload>,
+        mut request: Request<Upload>,
     ) -> Result<Response<Incoming>, SendError> {
+        // hyper ends the connection by itself when a body breaks, before anybody here could.
+        let reset = &self.kept.driver.reset;
+        request.body_mut().resets_when_broken(Rc::clone(reset));
         let sent = self.kept.sender.try_send_request(request).await;
         let response = sent.map_err(|mut error| match error.take_message() {
             Some(request) => SendError::NotSent(Box::new(request)),
@@ -301,9 +306,25 @@ enum Stream {
 
 /// A socket that is reset, not closed, when its connection is given up: an end of stream in the middle of a
 /// request looks to some servers like the end of the request.
+///
+/// An upstream that answers before it has read the whole body may close at once, which makes writing fail. Its answer
+/// can still be read, so a failed write waits for what reading brings: the answer, or the same failure.
 struct Resettable {
     stream: Stream,
     reset: Rc<Cell<bool>>,
+    /// A write has failed.
+    deaf: bool,
+}
+
+impl Resettable {
+    fn hold_failure<T>(&mut self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if matches!(written, Poll::Ready(Err(_))) {
+            // No waker is needed: the failure makes the socket readable as well.
+            self.deaf = true;
+            return Poll::Pending;
+        }
+        written
+    }
 }
 
 impl Drop for Resettable {
@@ -341,19 +362,27 @@ impl AsyncRead for Resettable {
 
 impl AsyncWrite for Resettable {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        either!(self, poll_write(cx, bytes))
+        if self.deaf {
+            return Poll::Pending;
+        }
+        let written = either!(self.as_mut(), poll_write(cx, bytes));
+        self.hold_failure(written)
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        either!(self, poll_write_vectored(cx, slices))
+        if self.deaf {
+            return Poll::Pending;
+        }
+        let written = either!(self.as_mut(), poll_write_vectored(cx, slices));
+        self.hold_failure(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -363,8 +392,12 @@ impl AsyncWrite for Resettable {
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, poll_flush(cx))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.deaf {
+            return Poll::Pending;
+        }
+        let flushed = either!(self.as_mut(), poll_flush(cx));
+        self.hold_failure(flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -26,6 +26,17 @@ pub(super) enum Phase {
     Message,
 }
 
+/// What became of the body of an answer while its stream was polled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyPoll {
+    /// It was not asked.
+    Untouched,
+    /// It had nothing yet.
+    Pending,
+    /// It gave something.
+    Gave,
+}
+
 /// See the module.
 pub(super) struct Activity {
     timers: Timers,
@@ -42,6 +53,11 @@ pub(super) struct Activity {
     body_open: Cell<bool>,
     lingering: RefCell<Vec<Lingering>>,
     waker: RefCell<Option<Waker>>,
+    /// An answer may not have left hyper's buffer yet.
+    flush_due: Cell<bool>,
+    /// Who reads on once all answers are out.
+    reader: RefCell<Option<Waker>>,
+    body_poll: Cell<BodyPoll>,
 }
 
 impl Activity {
@@ -61,6 +77,9 @@ impl Activity {
             body_open: Cell::new(false),
             lingering: RefCell::default(),
             waker: RefCell::default(),
+            flush_due: Cell::new(false),
+            reader: RefCell::new(None),
+            body_poll: Cell::new(BodyPoll::Untouched),
         }
     }
 
@@ -177,6 +196,36 @@ impl Activity {
         }
     }
 
+    /// Ready when every head passed on has been answered and the answers are out.
+    pub(super) fn poll_answered(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.in_flight() || self.head_lost() || self.flush_due.get() {
+            *self.reader.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    }
+
+    /// Everything written so far is out.
+    pub(super) fn flushed(&self) {
+        if !self.in_flight() && !self.head_lost() {
+            self.flush_due.set(false);
+            if let Some(reader) = self.reader.borrow_mut().take() {
+                reader.wake();
+            }
+        }
+    }
+
+    /// Tells, and forgets, what became of an answer's body.
+    pub(super) fn take_body_poll(&self) -> BodyPoll {
+        self.body_poll.replace(BodyPoll::Untouched)
+    }
+
+    /// Rings when a peer has made no room for too long.
+    pub(super) fn stall_alarm(&self) -> Alarm {
+        self.timers.alarm(self.send_stall)
+    }
+
     /// A write came through, or found no room.
     pub(super) fn wrote(&self, progress: bool) {
         let mut stall = self.stall.borrow_mut();
@@ -185,7 +234,7 @@ impl Activity {
                 *stall = None;
             }
         } else if stall.is_none() {
-            *stall = Some(self.timers.alarm(self.send_stall));
+            *stall = Some(self.stall_alarm());
         }
     }
 }
@@ -201,7 +250,17 @@ impl InFlight {
             .set(activity.unanswered_heads.get().saturating_sub(1));
         activity.phase.set(Phase::Message);
         activity.alarm.pause();
+        activity.flush_due.set(true);
         Self(Rc::clone(activity))
+    }
+
+    /// The body of the answer was polled.
+    pub(super) fn body_polled(&self, gave: bool) {
+        self.0.body_poll.set(if gave {
+            BodyPoll::Gave
+        } else {
+            BodyPoll::Pending
+        });
     }
 }
 

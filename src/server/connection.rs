@@ -149,7 +149,7 @@ impl<H: Handler> Service<H> {
                 )
             })
         };
-        let builder = http2::builder(&self.limits);
+        let builder = http2::builder(&self.limits, &activity);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(watched), service));
         let end = self
             .drive(&activity, |cx, drain| {
@@ -277,7 +277,7 @@ async fn answer_stream<H: Handler>(
 /// An answer's body; the request is in flight until it is dropped.
 struct Tracked<B> {
     body: B,
-    _in_flight: InFlight,
+    in_flight: InFlight,
     /// What is left of the request's body once the answer is out lingers on the connection.
     kept: Option<(Kept, Rc<Activity>)>,
 }
@@ -286,7 +286,7 @@ impl<B> Tracked<B> {
     fn new(body: B, in_flight: InFlight, kept: Option<(Kept, Rc<Activity>)>) -> Self {
         Self {
             body,
-            _in_flight: in_flight,
+            in_flight,
             kept,
         }
     }
@@ -310,7 +310,9 @@ impl<B: Body + Unpin> Body for Tracked<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        self.in_flight.body_polled(frame.is_ready());
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -110,6 +110,9 @@ pub trait Handler: 'static {
     /// Answers a fault. `began` is when its first byte came.
     fn refuse(self: &Rc<Self>, fault: Fault, peer: Peer, began: Instant) -> Response<Bytes>;
 
+    /// What is in flight is about to be cut, because it outlasted its time to finish.
+    fn cutting(&self);
+
     /// Takes note of something that happened on a listener.
     fn note(&self, listener: usize, event: ConnectionEvent);
 }

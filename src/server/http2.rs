@@ -3,9 +3,9 @@
 //! The protocol itself is checked by hyper and h2. Bounds here keep what a peer can make us hold small.
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -14,7 +14,8 @@ use hyper::server::conn::http2::Builder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::ServerLimits;
-use super::activity::Activity;
+use super::activity::{Activity, BodyPoll};
+use crate::clock::Alarm;
 
 /// Requests at once on one connection.
 const STREAMS: u32 = 100;
@@ -26,20 +27,41 @@ const CONNECTION_WINDOW: u32 = 256 * 1024;
 /// Bytes of answer that may wait for one stream's peer.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// Runs futures on the worker's own thread.
-#[derive(Clone, Copy)]
-pub(super) struct LocalExecutor;
+/// Runs the streams of a connection on the worker's own thread, and gives up those whose peer makes no room.
+///
+/// The socket of a stalled stream may well be writable, because a peer that opens no window still reads frames. So
+/// stalling shows only here: the body of the answer is not asked although it gave something before.
+#[derive(Clone)]
+pub(super) struct Streams(Rc<Activity>);
 
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
+impl<F: Future + 'static> hyper::rt::Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        let activity = Rc::clone(&self.0);
         tokio::task::spawn_local(async move {
-            future.await;
+            let mut stream = pin!(stream);
+            let mut stall: Option<Alarm> = None;
+            poll_fn(|cx| {
+                activity.take_body_poll();
+                if stream.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                match activity.take_body_poll() {
+                    BodyPoll::Gave => stall = Some(activity.stall_alarm()),
+                    BodyPoll::Pending => stall = None,
+                    BodyPoll::Untouched => {}
+                }
+                match &stall {
+                    Some(alarm) => alarm.poll_rung(cx),
+                    None => Poll::Pending,
+                }
+            })
+            .await;
         });
     }
 }
 
-pub(super) fn builder(limits: &ServerLimits) -> Builder<LocalExecutor> {
-    let mut builder = Builder::new(LocalExecutor);
+pub(super) fn builder(limits: &ServerLimits, activity: &Rc<Activity>) -> Builder<Streams> {
+    let mut builder = Builder::new(Streams(Rc::clone(activity)));
     builder
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)

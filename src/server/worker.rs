@@ -228,10 +228,11 @@ async fn work<H: Handler>(
     }
     drain.begin();
     tokio::select! {
-        () = drain.empty() => {}
+        () = drain.empty() => return Some(()),
         () = reached(&mut signal, Stop::Now) => {}
         () = tokio::time::sleep(limits.drain) => tracing::warn!("drain timed out, cutting connections"),
     }
+    service.handler.cutting();
     Some(())
 }
 

@@ -39,6 +39,8 @@ pub(in crate::server) struct Guard<S> {
     /// Read but not passed on; the first `cleared` bytes have been checked.
     held: Vec<u8>,
     cleared: usize,
+    /// An empty line has been passed over since the last message.
+    empty_line: bool,
 }
 
 impl<S> Guard<S> {
@@ -58,6 +60,7 @@ impl<S> Guard<S> {
             place: Place::Head { scanned: 0 },
             held: Vec::new(),
             cleared: 0,
+            empty_line: false,
         }
     }
 
@@ -82,6 +85,9 @@ impl<S> Guard<S> {
     fn step(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
         match &mut self.place {
             Place::Head { scanned } => {
+                if self.empty_line && bytes.starts_with(b"\r") {
+                    return Err(Fault::Malformed);
+                }
                 let Some(end) = find_end(bytes, *scanned)? else {
                     *scanned = bytes.len();
                     let over = bytes.len() > self.limits.bytes;
@@ -124,14 +130,16 @@ impl<S> Guard<S> {
         self.activity.body_open(!done);
         if done {
             self.place = Place::Head { scanned: 0 };
+            self.empty_line = false;
         }
     }
 
     /// RFC 9112 §2.2: a server should pass over an empty line before a request line. Some old clients send
     /// one after a body. Only one: more have no innocent reason.
     fn skip_empty_line(&mut self, bytes: &[u8]) -> usize {
-        let between = matches!(self.place, Place::Head { scanned: 0 }) && self.held.is_empty();
+        let between = matches!(self.place, Place::Head { scanned: 0 }) && !self.empty_line;
         if between && bytes.starts_with(b"\r\n") {
+            self.empty_line = true;
             2
         } else {
             0
@@ -139,7 +147,7 @@ impl<S> Guard<S> {
     }
 
     /// What hyper is told once a fault is on record.
-    fn ended(&self) -> Poll<io::Result<()>> {
+    fn ended(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.activity.is_body_open() {
             // In the middle of a body the end of the stream would look like a sender who left.
             return Poll::Ready(Err(io::Error::new(
@@ -147,12 +155,8 @@ impl<S> Guard<S> {
                 Fault::Malformed,
             )));
         }
-        // The answer to the previous request goes first. hyper reads again once it is out.
-        if self.activity.in_flight() {
-            Poll::Pending
-        } else {
-            Poll::Ready(Ok(()))
-        }
+        // The answers to the requests before go first, to their last byte.
+        self.activity.poll_answered(cx).map(Ok)
     }
 
     fn give_cleared(&mut self, out: &mut ReadBuf<'_>) {
@@ -181,7 +185,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 return Poll::Ready(Ok(()));
             }
             if this.activity.has_fault() {
-                return this.ended();
+                return this.ended(cx);
             }
             if this.held.is_empty() && matches!(this.place, Place::Head { .. }) {
                 this.activity.between_messages();
@@ -250,6 +254,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx);
         self.activity.wrote(flushed.is_ready());
+        if flushed.is_ready() {
+            self.activity.flushed();
+        }
         flushed
     }
 

@@ -53,6 +53,11 @@ pub(super) fn check(head: &[u8], limits: HeadLimits) -> Result<Framing, Fault> {
     if head.len() > limits.bytes {
         return Err(Fault::HeaderTooLarge);
     }
+    // The one empty line that may stand before a request; httparse would take any number.
+    let head = head.strip_prefix(b"\r\n").unwrap_or(head);
+    if head.starts_with(b"\r") {
+        return Err(Fault::Malformed);
+    }
     let mut headers = [EMPTY_HEADER; MOST_HEADERS];
     let mut request = Request::new(&mut headers);
     match request.parse(head) {
@@ -109,7 +114,8 @@ fn framing(headers: &[Header<'_>], http_1_1: bool) -> Result<Framing, Fault> {
     }
 }
 
-/// Digits only, without leading zeros: `+5`, `0x5`, `5, 5`, `05` and 20 digits all read differently elsewhere.
+/// Digits only, without leading zeros: `+5`, `0x5`, `5, 5`, `05` and 20 digits all read differently elsewhere, as
+/// does what needs the sign bit of 64.
 fn content_length(value: &[u8]) -> Result<u64, Fault> {
     let canonical = match value {
         [b'0'] => true,
@@ -118,7 +124,8 @@ fn content_length(value: &[u8]) -> Result<u64, Fault> {
     };
     let text = std::str::from_utf8(value).map_err(|_| Fault::Malformed)?;
     if canonical {
-        text.parse().map_err(|_| Fault::Malformed)
+        let length: i64 = text.parse().map_err(|_| Fault::Malformed)?;
+        u64::try_from(length).map_err(|_| Fault::Malformed)
     } else {
         Err(Fault::Malformed)
     }
@@ -185,6 +192,7 @@ mod tests {
             b"Content-Length: 5 5",
             b"Content-Length:",
             b"Content-Length: 99999999999999999999",
+            b"Content-Length: 9223372036854775808",
             b"Content-Length: 5\r\nTransfer-Encoding: chunked",
             b"Transfer-Encoding: chunked\r\nContent-Length: 5",
             b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
@@ -214,6 +222,7 @@ mod tests {
             b"POST / HTTP/1.1\r\nHost: a\n\r\n",
             b"POST / HTTP/1.1\r\nHost: a\r\n\n",
             b"POST /#f HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"POST https:///f HTTP/1.1\r\nHost: a\r\n\r\n",
             b"POST /caf\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n",
             b"POST /?a=<b> HTTP/1.1\r\nHost: a\r\n\r\n",
             b"POST a/b HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -109,13 +109,23 @@ impl Gateway {
 
     /// From a whole file. The first listener is TLS, the second plain.
     pub(crate) fn from_text(text: &str, environment: &Environment) -> Self {
+        Self::adjusted(text, environment, |_| {})
+    }
+
+    /// The same, with changes to what no file can set.
+    pub(crate) fn adjusted(
+        text: &str,
+        environment: &Environment,
+        adjust: impl FnOnce(&mut config::Compiled),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("gateway.yaml");
         std::fs::write(&file, text).unwrap();
         let report = config::load(&file, environment, now());
-        let compiled = report
+        let mut compiled = report
             .compiled
             .unwrap_or_else(|| panic!("{:?}", report.findings));
+        adjust(&mut compiled);
         let log = Collected::default();
         let serving = start(compiled, Some((Box::new(log.clone()), Format::Json))).unwrap();
         let addresses = serving.addresses().to_vec();

@@ -5,6 +5,7 @@
 
 mod backend;
 mod exchange;
+pub(crate) mod frames;
 mod gateway;
 mod sender;
 

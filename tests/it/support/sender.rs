@@ -80,9 +80,36 @@ impl Stream for TcpStream {
     }
 }
 
-impl Stream for StreamOwned<ClientConnection, TcpStream> {
+/// TLS that reads what has come even where nothing can be written any more, as a client does that was refused in
+/// the middle of its body.
+struct Tls(StreamOwned<ClientConnection, TcpStream>);
+
+impl Read for Tls {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let StreamOwned { conn, sock } = &mut self.0;
+        loop {
+            match conn.reader().read(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => conn.read_tls(sock)?,
+                end => return end,
+            };
+            conn.process_new_packets().map_err(std::io::Error::other)?;
+        }
+    }
+}
+
+impl Write for Tls {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Stream for Tls {
     fn socket(&self) -> &TcpStream {
-        &self.sock
+        &self.0.sock
     }
 }
 
@@ -110,7 +137,7 @@ impl Connection {
         let mut session = ClientConnection::new(Arc::clone(config), name).unwrap();
         session.complete_io(&mut socket).unwrap();
         Self {
-            stream: Box::new(StreamOwned::new(session, socket)),
+            stream: Box::new(Tls(StreamOwned::new(session, socket))),
             read: Vec::new(),
         }
     }
@@ -252,6 +279,16 @@ impl Connection {
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         while self.fill() > 0 {}
         std::mem::take(&mut self.read)
+    }
+
+    /// Reads this many bytes; `None` where the connection ends before.
+    pub(crate) fn take(&mut self, length: usize) -> Option<Vec<u8>> {
+        while self.read.len() < length {
+            if self.fill() == 0 {
+                return None;
+            }
+        }
+        Some(self.read.drain(..length).collect())
     }
 
     /// Whether the other side has ended the connection; waits for it to do so or to say something.

@@ -1,0 +1,434 @@
+//! Whatever an upstream does, the sender learns the truth, once: nothing is delivered twice, nothing broken off
+//! looks whole, and nothing odd is passed on.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::support::{Backend, Environment, Gateway, PATIENCE, Reply, TOKEN, http2_post, text};
+
+fn token_line() -> String {
+    format!("verification-token: {TOKEN}\r\n")
+}
+
+fn raw(bytes: impl Into<Vec<u8>>) -> Reply {
+    Reply::Raw(bytes.into())
+}
+
+fn then_close(bytes: impl Into<Vec<u8>>) -> Reply {
+    Reply::RawAndClose(bytes.into())
+}
+
+/// An upstream of the test's own: each connection goes to `serve`.
+fn upstream(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serve = Arc::new(serve);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let serve = Arc::clone(&serve);
+            std::thread::spawn(move || serve(stream));
+        }
+    });
+    url
+}
+
+/// An address that refuses connections.
+fn dead() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+fn read_request(stream: &mut impl Read) -> Vec<u8> {
+    let mut request = Vec::new();
+    let mut bytes = [0; 4096];
+    while !request.windows(6).any(|window| window == b"\r\n\r\n{}") {
+        match stream.read(&mut bytes) {
+            Ok(count) if count > 0 => request.extend_from_slice(&bytes[..count]),
+            _ => break,
+        }
+    }
+    request
+}
+
+const FINE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine";
+
+#[test]
+fn only_an_answer_with_one_reading_goes_back() {
+    let long = format!(
+        "HTTP/1.1 200 OK\r\nX: {}\r\nContent-Length: 0\r\n\r\n",
+        "x".repeat(200_000)
+    );
+    let many = format!(
+        "HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n",
+        "X: y\r\n".repeat(101)
+    );
+    let cases: Vec<(&str, Reply, u16, &str)> = vec![
+        ("plain", raw(FINE), 200, ""),
+        ("failure of its own", raw(*b"HTTP/1.1 500 Oh\r\nContent-Length: 4\r\n\r\nfail"), 500, ""),
+        ("nothing to say", raw(*b"HTTP/1.1 204 No Content\r\n\r\n"), 204, ""),
+        ("not found", raw(*b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"), 404, ""),
+        ("100 before", raw([b"HTTP/1.1 100 Continue\r\n\r\n", FINE].concat()), 200, ""),
+        ("103 before", raw([b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", FINE].concat()), 200, ""),
+        ("HTTP/1.0", then_close(*b"HTTP/1.0 200 OK\r\nContent-Length: 4\r\n\r\nfine"), 200, ""),
+        ("HTTP/1.0 to the end", then_close(*b"HTTP/1.0 200 OK\r\n\r\nfine"), 200, ""),
+        ("chunked", raw(*b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n\r\n"), 200, ""),
+        ("more than announced", raw([FINE, b"more"].concat()), 200, ""),
+        ("nothing", then_close(*b""), 502, "upstream_reset"),
+        ("reset", Reply::Reset, 502, "upstream_reset"),
+        ("half a head", then_close(*b"HTTP/1.1 200 OK\r\nContent-Le"), 502, "upstream_reset"),
+        ("another protocol", raw(*b"SSH-2.0-OpenSSH_9.6\r\n"), 502, "upstream_protocol"),
+        ("another version", raw(*b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n"), 502, "upstream_protocol"),
+        ("no status", raw(*b"HTTP/1.1 OK\r\nContent-Length: 0\r\n\r\n"), 502, "upstream_protocol"),
+        ("too long a head", raw(long), 502, "upstream_protocol"),
+        ("too many fields", raw(many), 502, "upstream_protocol"),
+        ("length and coding", raw(*b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n\r\n"), 502, "upstream_protocol"),
+        ("coding and length", raw(*b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n4\r\nfine\r\n0\r\n\r\n"), 502, "upstream_protocol"),
+        ("two lengths", raw(*b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 3\r\n\r\nfine"), 502, "upstream_protocol"),
+        ("two equal lengths", raw(*b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\nfine"), 502, "upstream_protocol"),
+        ("list of lengths", raw(*b"HTTP/1.1 200 OK\r\nContent-Length: 4, 4\r\n\r\nfine"), 502, "upstream_protocol"),
+        ("signed length", raw(*b"HTTP/1.1 200 OK\r\nContent-Length: +4\r\n\r\nfine"), 502, "upstream_protocol"),
+        ("odd length", raw(*b"HTTP/1.1 200 OK\r\nContent-Length: four\r\n\r\nfine"), 502, "upstream_protocol"),
+        ("coding under chunked", raw(*b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n4\r\nfine\r\n0\r\n\r\n"), 502, "upstream_protocol"),
+        ("coding without chunked", then_close(*b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nfine"), 502, "upstream_protocol"),
+        ("switch of protocols", raw(*b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"), 502, "upstream_protocol"),
+        ("redirect 301", raw(*b"HTTP/1.1 301 Moved\r\nLocation: /a\r\nContent-Length: 0\r\n\r\n"), 502, "upstream_redirect"),
+        ("redirect 304", raw(*b"HTTP/1.1 304 Not Modified\r\n\r\n"), 502, "upstream_redirect"),
+        ("redirect 307", raw(*b"HTTP/1.1 307 Temporary\r\nLocation: /a\r\nContent-Length: 0\r\n\r\n"), 502, "upstream_redirect"),
+    ];
+    let mut failed = Vec::new();
+    for (name, reply, status, reason) in cases {
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let backend = Backend::with(move |_| reply.clone());
+            let gateway = Gateway::before(&backend);
+            let answer = gateway.connect_plain().post(&token_line(), b"{}").answer();
+            assert_eq!(answer.status, status);
+            if status == 200 {
+                assert_eq!(answer.text(), "fine");
+            }
+            if status == 502 {
+                assert_eq!(answer.is_own().text(), "no usable answer\n");
+            }
+            assert_eq!(backend.requests().len(), 1, "deliveries");
+            let outcome = if status == 502 { "error" } else { "forwarded" };
+            assert_eq!(gateway.finish().outcomes(), [(outcome, reason)]);
+        }));
+        if result.is_err() {
+            failed.push(name);
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_never_completed() {
+    let cases = [
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nx\r\n",
+    ];
+    for case in cases {
+        let backend = Backend::with(move |_| then_close(case));
+        let gateway = Gateway::before(&backend);
+        let received = gateway.connect_plain().post(&token_line(), b"{}").rest();
+        let received = String::from_utf8(received).unwrap();
+        assert!(received.starts_with("HTTP/1.1 200 OK\r\n"), "{received}");
+        assert!(!received.ends_with("0\r\n\r\n"), "{received}");
+        let over_http2 = gateway
+            .connect_http2()
+            .request(http2_post(&[("verification-token", TOKEN)], b"{}"));
+        assert!(over_http2.is_err(), "{case:?}");
+        assert_eq!(
+            gateway.finish().outcomes(),
+            [("error", "upstream_truncated"); 2],
+            "{case:?}"
+        );
+    }
+}
+
+#[test]
+fn nobody_there_is_a_502() {
+    let gateway = Gateway::towards(&dead(), "", "");
+    let answer = gateway.connect_plain().post(&token_line(), b"{}").answer();
+    assert_eq!(answer.is_own().status, 502);
+    assert_eq!(gateway.finish().outcomes(), [("error", "upstream_refused")]);
+}
+
+/// At whichever byte the upstream resets: one delivery, on a new connection and on a reused one.
+#[test]
+fn nothing_is_delivered_twice() {
+    for cut in 0..FINE.len() {
+        let deliveries = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&deliveries);
+        let url = upstream(move |mut stream| {
+            for last in [false, true] {
+                if read_request(&mut stream).is_empty() {
+                    return;
+                }
+                counted.fetch_add(1, Ordering::SeqCst);
+                let part = if last { &FINE[..cut] } else { FINE };
+                stream.write_all(part).unwrap();
+            }
+            socket2::SockRef::from(&stream)
+                .set_linger(Some(std::time::Duration::ZERO))
+                .unwrap();
+        });
+        let gateway = Gateway::towards(&url, "", "");
+        let mut connection = gateway.connect_plain();
+        assert_eq!(connection.post(&token_line(), b"{}").answer().status, 200);
+        // Every answer of the gateway's own and every broken one ends here; which one it is depends on the cut.
+        let received = connection
+            .post(&format!("{}Connection: close\r\n", token_line()), b"{}")
+            .rest();
+        assert!(!received.ends_with(b"fine"), "cut at {cut}");
+        assert_eq!(deliveries.load(Ordering::SeqCst), 2, "cut at {cut}");
+        let story = gateway.finish();
+        assert_eq!(story.outcomes()[1].0, "error", "cut at {cut}");
+    }
+}
+
+/// The upstream closes between two requests, and the gateway has noticed: nothing was sent, so nobody is told.
+#[test]
+fn a_closed_idle_connection_is_replaced_silently() {
+    let (tell, told) = channel();
+    let url = upstream(move |mut stream| {
+        if read_request(&mut stream).is_empty() {
+            return;
+        }
+        stream.write_all(FINE).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let _ = stream.read(&mut [0; 1]);
+        tell.send(()).unwrap();
+    });
+    let gateway = Gateway::towards(&url, "", "");
+    let mut connection = gateway.connect();
+    for _ in 0..3 {
+        assert_eq!(connection.post(&token_line(), b"{}").answer().status, 200);
+        told.recv_timeout(PATIENCE).unwrap();
+    }
+}
+
+#[test]
+fn connections_are_reused_and_bytes_left_over_end_them() {
+    let backend = Backend::ok();
+    let gateway = Gateway::before(&backend);
+    let mut connection = gateway.connect();
+    for _ in 0..3 {
+        assert_eq!(connection.post(&token_line(), b"{}").answer().status, 200);
+    }
+    assert_eq!(backend.connections(), 1);
+    let poisoned = Backend::with(|_| raw([FINE, FINE].concat()));
+    let gateway = Gateway::before(&poisoned);
+    let mut connection = gateway.connect();
+    for _ in 0..3 {
+        assert_eq!(
+            connection.post(&token_line(), b"{}").answer().text(),
+            "fine"
+        );
+    }
+    assert_eq!(
+        poisoned.connections(),
+        3,
+        "an answer to nobody is not given to the next"
+    );
+}
+
+/// Some backends refuse a large body by its head and close without reading it.
+#[test]
+fn an_early_answer_reaches_a_sender_in_the_middle_of_its_body() {
+    const TOO_LARGE: &[u8] =
+        b"HTTP/1.1 413 Too Large\r\nContent-Length: 6\r\nConnection: close\r\n\r\nlarge\n";
+    for reply in [raw(TOO_LARGE), then_close(TOO_LARGE)] {
+        let backend = Backend::early(move |_| reply.clone());
+        let gateway = Gateway::before(&backend);
+        let body = vec![b'x'; 8 * 1024 * 1024];
+        for _ in 0..5 {
+            let answer = gateway.connect().post(&token_line(), &body).answer();
+            assert_eq!((answer.status, answer.text()), (413, "large\n"));
+        }
+        let request = http2_post(&[("verification-token", TOKEN)], &body);
+        assert_eq!(
+            gateway.connect_http2().request(request).unwrap().status,
+            413
+        );
+        assert_eq!(gateway.finish().outcomes(), [("forwarded", ""); 6]);
+    }
+}
+
+#[test]
+fn another_address_is_tried_only_while_connecting() {
+    let (alive, resetting) = (Backend::ok(), Backend::with(|_| Reply::Reset));
+    let urls = |first: &str| {
+        format!(
+            "upstream: {{ urls: [\"{first}\", \"http://{}\"] }}",
+            alive.address()
+        )
+    };
+    let gateway = Gateway::towards("", "", &urls(&dead()));
+    assert_eq!(
+        gateway.connect().post(&token_line(), b"{}").answer().status,
+        200
+    );
+    assert_eq!(alive.requests().len(), 1);
+    let gateway = Gateway::towards("", "", &urls(&format!("http://{}", resetting.address())));
+    assert_eq!(
+        gateway.connect().post(&token_line(), b"{}").answer().status,
+        502
+    );
+    assert_eq!((resetting.requests().len(), alive.requests().len()), (1, 1));
+}
+
+/// A TLS upstream with a certificate for this name; gives its URL and the certificate.
+fn tls_upstream(name: &str) -> (String, CertificateDer<'static>) {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let certificate = made.cert.der().clone();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    let config = Arc::new(config);
+    let url = upstream(move |stream| {
+        let session = ServerConnection::new(Arc::clone(&config)).unwrap();
+        let mut stream = StreamOwned::new(session, stream);
+        if !read_request(&mut stream).is_empty() {
+            stream.write_all(FINE).unwrap();
+            let _ = stream.read(&mut [0; 1]);
+        }
+    });
+    (
+        url.replace("http://127.0.0.1", "https://localhost"),
+        certificate,
+    )
+}
+
+#[test]
+fn tls_upstreams_are_trusted_by_name_and_root() {
+    for (name, trusted, status) in [
+        ("localhost", true, 200),
+        ("other.example", true, 502),
+        ("localhost", false, 502),
+    ] {
+        let (url, certificate) = tls_upstream(name);
+        let (_, stranger) = tls_upstream(name);
+        let trust = vec![if trusted { certificate } else { stranger }];
+        let gateway = Gateway::from_text(&text(&url, "", ""), &Environment { trust });
+        let answer = gateway.connect().post(&token_line(), b"{}").answer();
+        assert_eq!(answer.status, status, "{name} {trusted}");
+        let expected = if status == 200 {
+            ("forwarded", "")
+        } else {
+            ("error", "upstream_tls")
+        };
+        assert_eq!(gateway.finish().outcomes(), [expected]);
+    }
+}
+
+/// An upstream that reads one request, does as told, and tells how its connection ended.
+fn watched(
+    answer: &'static [u8],
+) -> (
+    String,
+    Receiver<&'static str>,
+    Receiver<std::io::Result<usize>>,
+) {
+    let (begun, begins) = channel();
+    let (ended, ends) = channel();
+    let url = upstream(move |mut stream| {
+        stream.read_exact(&mut [0; 64]).unwrap();
+        begun.send("begun").unwrap();
+        let _ = stream.write_all(answer);
+        let mut bytes = [0; 4096];
+        let end = loop {
+            match stream.read(&mut bytes) {
+                Ok(count) if count > 0 => {}
+                end => break end,
+            }
+        };
+        let _ = ended.send(end);
+    });
+    (url, begins, ends)
+}
+
+#[test]
+fn a_sender_that_vanishes_leaves_one_outcome_and_a_reset() {
+    let whole = format!(
+        "POST /redox HTTP/1.1\r\nHost: a\r\n{}Content-Length: 2\r\n\r\n{{}}",
+        token_line()
+    );
+    let large = format!(
+        "POST /redox HTTP/1.1\r\nHost: a\r\n{}Content-Length: 9000\r\n\r\n{}",
+        token_line(),
+        "x".repeat(5000)
+    );
+    let chunked = format!(
+        "POST /redox HTTP/1.1\r\nHost: a\r\n{}Transfer-Encoding: chunked\r\n\r\n2000\r\n{}\r\n",
+        token_line(),
+        "x".repeat(0x2000)
+    );
+    let cases: [(&str, &str, &'static [u8]); 4] = [
+        ("in a body of known length", &large, b""),
+        ("in a chunked body", &chunked, b""),
+        ("waiting for the answer", &whole, b""),
+        (
+            "within the answer",
+            &whole,
+            b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc",
+        ),
+    ];
+    for (name, request, answer) in cases {
+        for gently in [false, true] {
+            let (url, begins, ends) = watched(answer);
+            let gateway = Gateway::towards(&url, "", "");
+            let mut connection = gateway.connect_plain();
+            connection.send(request);
+            begins.recv_timeout(PATIENCE).unwrap();
+            if !answer.is_empty() {
+                assert!(connection.take(15).is_some());
+            }
+            if gently {
+                drop(connection)
+            } else {
+                connection.reset()
+            }
+            let end = ends.recv_timeout(PATIENCE).expect(name);
+            let reset = end.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
+            assert!(reset, "{name}: ended, not reset");
+            assert_eq!(
+                gateway.finish().outcomes(),
+                [("error", "client_closed")],
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_sender_that_vanishes_within_a_head_was_never_there() {
+    let backend = Backend::ok();
+    let gateway = Gateway::before(&backend);
+    gateway
+        .connect_plain()
+        .send("POST /redox HTTP/1.1\r\nHost: a\r\n")
+        .finish_sending();
+    assert_eq!(
+        gateway
+            .connect_plain()
+            .post(&token_line(), b"{}")
+            .answer()
+            .status,
+        200
+    );
+    assert_eq!(gateway.finish().outcomes(), [("forwarded", "")]);
+}
