@@ -572,3 +572,41 @@ fn what_an_ordinary_client_can_say() {
         assert_eq!(request.value("x-forwarded-for"), Some("127.0.0.1"));
     }
 }
+
+/// curl takes a reset right behind the answer for a broken transfer, and tells its user no status at all.
+#[test]
+fn a_refusal_is_not_followed_by_a_reset_of_a_stream_that_is_still_sending() {
+    const PING: u8 = 6;
+    let backend = Backend::ok();
+    let gateway = Gateway::before(&backend);
+    let refused = fields(&[
+        METHOD,
+        SCHEME,
+        AUTHORITY,
+        PATH,
+        ("content-length", "300000"),
+    ]);
+    let dead = crate::support::text("http://127.0.0.1:1", "", "");
+    let failed = good_and("content-length", "300000");
+    for (head, status) in [(&refused, b"401"), (&failed, b"502")] {
+        if status == b"502" {
+            gateway.replace_plan(&dead);
+        }
+        let mut frames = Frames::connect(gateway.tls_address(), &[]);
+        frames
+            .send(HEADERS, END_HEADERS, 1, head)
+            .send(DATA, 0, 1, &[b'x'; 16384])
+            .send(DATA, 0, 1, &[b'x'; 16384]);
+        while frames.next().expect("an answer").kind != DATA {}
+        // Whatever was sent together with the answer comes before the answer to this.
+        frames.send(PING, 0, 0, &[0; 8]);
+        loop {
+            let frame = frames.next().expect("the connection lives");
+            assert!(frame.kind != RST_STREAM, "{}", status.escape_ascii());
+            if frame.kind == PING {
+                break;
+            }
+        }
+    }
+    assert!(backend.requests().is_empty());
+}
