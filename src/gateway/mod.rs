@@ -1,7 +1,7 @@
 //! The gateway: the journey of a request from its head to its answer.
 //!
 //! The order of judgement is the contract's: framing, route, method, challenge or token, body cap, upstream.
-//! [`Gateway::judge`] reads in that order. The outer [`Handler::call`] arms the record, runs the journey and
+//! `Gateway::judge` reads in that order. The outer [`Handler::call`] arms the record, runs the journey and
 //! turns whatever stopped it into an answer; so every request has one outcome, however it ends.
 
 mod body;

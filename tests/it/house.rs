@@ -514,7 +514,7 @@ fn check_rooms(file: &File, mentions: &[Mention], problems: &mut Vec<String>) {
             if is_room(other) && other != room && !allowed.iter().any(open) {
                 problems.push(format!("{place}: {room} must not import {inside}"));
             }
-        } else if PURE_ROOMS.contains(&room) && IMPURE.iter().any(|impure| within(impure)) {
+        } else if PURE_ROOMS.contains(&room) && IMPURE.iter().any(within) {
             problems.push(format!("{place}: {room} is pure and must not use {path}"));
         }
     }
