@@ -233,8 +233,8 @@ impl Serving {
             // A panic there has been reported by the panic itself.
             let _ = admin.thread.join();
         }
-        if let Some(writer) = self.writer {
-            writer.join();
+        if self.writer.is_some_and(|writer| !writer.join()) {
+            tracing::warn!("the last access lines are lost: nobody reads standard output");
         }
         clean
     }

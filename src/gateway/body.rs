@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use super::outcome::{Outcome, Record, Refusal, Stop, Tally, UpstreamError};
 use super::upstream::Lease;
 use crate::clock::{Alarm, Timers};
-use crate::server::RequestBody;
+use crate::server::{BodyFault, RequestBody};
 use crate::verify::BodyLength;
 
 /// A body that broke; what and why is in the record.
@@ -32,21 +32,13 @@ impl std::fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
-/// Whose fault an error of the sender's body is.
-fn blame(error: &hyper::Error) -> Stop {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(io) = cause.downcast_ref::<std::io::Error>()
-            && matches!(
-                io.kind(),
-                std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput
-            )
-        {
-            return Refusal::Malformed.into();
+impl From<BodyFault> for Stop {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::Malformed => Refusal::Malformed.into(),
+            BodyFault::SenderLeft => Self::SenderLeft,
         }
-        source = cause.source();
     }
-    Stop::SenderLeft
 }
 
 /// What a look at a body found.
@@ -107,7 +99,7 @@ async fn next_data(body: &mut RequestBody, tally: &Tally) -> Result<Option<Bytes
                 tally.body_done.set(true);
                 return Ok(None);
             }
-            Some(Err(error)) => return Err(blame(&error)),
+            Some(Err(fault)) => return Err(fault.into()),
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
                     count(&tally.received, &data);
@@ -157,7 +149,6 @@ pub(super) struct Upload {
     idle_timeout: Duration,
     timers: Timers,
     tally: Rc<Tally>,
-    reset: Option<Rc<Cell<bool>>>,
 }
 
 impl Upload {
@@ -184,13 +175,7 @@ impl Upload {
             idle_timeout,
             timers: timers.clone(),
             tally: Rc::clone(tally),
-            reset: None,
         }
-    }
-
-    /// What to set when the body breaks: the connection it goes out on must then be reset.
-    pub(super) fn resets_when_broken(&mut self, reset: Rc<Cell<bool>>) {
-        self.reset = Some(reset);
     }
 
     /// Its length, where it is known.
@@ -201,9 +186,6 @@ impl Upload {
     fn fault(&mut self, stop: Stop) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.tally.body_fault.set(Some(stop));
         self.rest = None;
-        if let Some(reset) = &self.reset {
-            reset.set(true);
-        }
         Poll::Ready(Some(Err(Broken)))
     }
 
@@ -215,6 +197,15 @@ impl Upload {
             return self.fault(Refusal::BodyTooLarge.into());
         }
         Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+
+    fn end(&mut self) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if matches!(self.length, BodyLength::Exact(length) if length != self.passed) {
+            return self.fault(Stop::SenderLeft);
+        }
+        self.tally.body_done.set(true);
+        self.rest = None;
+        Poll::Ready(None)
     }
 
     /// The sender has nothing for us now; not for longer than the idle timeout.
@@ -252,12 +243,8 @@ impl Body for Upload {
             };
             match Pin::new(rest).poll_frame(cx) {
                 Poll::Pending => return this.wait(cx),
-                Poll::Ready(None) => {
-                    this.tally.body_done.set(true);
-                    this.rest = None;
-                    return Poll::Ready(None);
-                }
-                Poll::Ready(Some(Err(error))) => return this.fault(blame(&error)),
+                Poll::Ready(None) => return this.end(),
+                Poll::Ready(Some(Err(fault))) => return this.fault(fault.into()),
                 Poll::Ready(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else {
                         continue;

@@ -121,8 +121,8 @@ fn check_response(response: &Response<Incoming>) -> Result<(), UpstreamError> {
     if response.status().is_redirection() {
         return Err(UpstreamError::Redirect);
     }
-    // 101 without an Upgrade from us, or anything that is no final status.
-    if response.status().is_informational() {
+    // 101 without an Upgrade from us, or a number that is no final status (RFC 9110 §15).
+    if !(200..600).contains(&response.status().as_u16()) {
         return Err(UpstreamError::Protocol);
     }
     Ok(())

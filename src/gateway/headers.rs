@@ -40,27 +40,20 @@ fn is_hop_by_hop(name: &str) -> bool {
 
 /// Whether a field is ours to set towards the upstream, so that the sender's own ends here.
 fn is_ours(name: &str) -> bool {
-    matches!(
-        name,
-        "forwarded"
-            | "x-forwarded-for"
-            | "x-forwarded-proto"
-            | "x-forwarded-host"
-            | "x-forwarded-port"
-            | "x-forwarded-server"
-            | "x-forwarded-ssl"
-            | "x-forwarded-scheme"
-            | "x-forwarded-prefix"
-            | "x-real-ip"
-            | "x-request-id"
-            | "client-ip"
-            | "x-client-ip"
-            | "x-cluster-client-ip"
-            | "true-client-ip"
-            | "expect"
-            | "content-length"
-            | "host"
-    )
+    name.starts_with("x-forwarded")
+        || matches!(
+            name,
+            "forwarded"
+                | "x-real-ip"
+                | "x-request-id"
+                | "client-ip"
+                | "x-client-ip"
+                | "x-cluster-client-ip"
+                | "true-client-ip"
+                | "expect"
+                | "content-length"
+                | "host"
+        )
 }
 
 /// Fields that a `Connection` line cannot take away: without them the request would be another one.

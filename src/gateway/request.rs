@@ -31,6 +31,7 @@ pub(super) fn read(head: &Parts, tls: bool) -> Result<Reading, Refusal> {
         return Err(Refusal::MethodNotAllowed);
     }
     check_path(head.uri.path()).map_err(|_| Refusal::Malformed)?;
+    check_query(head.uri.query())?;
     check_scheme(head, tls)?;
     let reading = Reading {
         authority: authority(head)?,
@@ -38,6 +39,16 @@ pub(super) fn read(head: &Parts, tls: bool) -> Result<Reading, Refusal> {
     };
     check_expectation(&head.headers)?;
     Ok(reading)
+}
+
+/// RFC 3986 §3.4 knows visible ASCII only, and HTTP/2 lets other bytes through.
+fn check_query(query: Option<&str>) -> Result<(), Refusal> {
+    let visible = query.is_none_or(|query| query.bytes().all(|byte| byte.is_ascii_graphic()));
+    if visible {
+        Ok(())
+    } else {
+        Err(Refusal::Malformed)
+    }
 }
 
 /// The scheme a sender names must be the one it speaks (RFC 9110 §7.4); absolute-form and HTTP/2 name one.
@@ -80,10 +91,23 @@ fn check_authority(authority: &Authority) -> Result<(), Refusal> {
         .ok_or(Refusal::Malformed)?;
     let port = rest.strip_prefix(':').unwrap_or("0");
     let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    if digits && port.parse::<u16>().is_ok() {
+    if is_host(host) && digits && port.parse::<u16>().is_ok() {
         Ok(())
     } else {
         Err(Refusal::Malformed)
+    }
+}
+
+/// A name as DNS has them, or an address; RFC 3986 §3.2.2 would allow more, which nobody needs and others misread.
+fn is_host(host: &str) -> bool {
+    match host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => host
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
     }
 }
 
@@ -150,6 +174,8 @@ mod tests {
             ("/x", one, &[("host", "")], malformed),
             ("/x", one, &[("host", "a"), ("host", "a")], malformed),
             ("/x", one, &[("host", "u@a")], malformed),
+            ("/x", one, &[("host", "[]")], malformed),
+            ("/x", one, &[("host", "a$b'(,;=)!*&")], malformed),
             ("/x", one, &[("host", "a/b")], malformed),
             ("/x", one, &[("host", "a b")], malformed),
             ("/x", one, &[("host", "a, b")], malformed),

@@ -57,7 +57,7 @@ struct Kept {
     driver: Driver,
 }
 
-/// The task that moves a connection's bytes. Dropping it resets the connection.
+/// The task that moves a connection's bytes. Dropping it ends the connection.
 struct Driver {
     task: JoinHandle<()>,
     reset: Rc<Cell<bool>>,
@@ -68,7 +68,6 @@ struct Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.reset.set(true);
         self.task.abort();
     }
 }
@@ -107,11 +106,18 @@ impl Upstream {
             let kept = self.idle.borrow_mut().pop()?;
             if kept.sender.is_ready() && !kept.driver.task.is_finished() {
                 kept.driver.expiry.pause();
-                return Some(Lease {
-                    kept,
-                    home: Rc::downgrade(self),
-                });
+                return Some(self.lend(kept));
             }
+        }
+    }
+
+    /// From here on the connection ends in a reset, whoever ends it, until a whole exchange has gone over it: hyper
+    /// itself closes it when a body breaks, before anybody here could say how.
+    fn lend(self: &Rc<Self>, kept: Kept) -> Lease {
+        kept.driver.reset.set(true);
+        Lease {
+            kept,
+            home: Rc::downgrade(self),
         }
     }
 
@@ -134,12 +140,7 @@ impl Upstream {
                 () = deadline => Err(UpstreamError::ConnectTimeout),
             };
             match connected {
-                Ok(kept) => {
-                    return Ok(Lease {
-                        kept,
-                        home: Rc::downgrade(self),
-                    });
-                }
+                Ok(kept) => return Ok(self.lend(kept)),
                 Err(error) => last = error,
             }
         }
@@ -177,8 +178,7 @@ impl Upstream {
             .map_err(|_| UpstreamError::Reset)?;
         let expiry = Rc::new(self.timers.alarm(KEEP));
         expiry.pause();
-        let task =
-            tokio::task::spawn_local(drive(connection, Rc::clone(&expiry), Rc::clone(&reset)));
+        let task = tokio::task::spawn_local(drive(connection, Rc::clone(&expiry)));
         Ok(Kept {
             sender,
             driver: Driver {
@@ -192,17 +192,11 @@ impl Upstream {
 }
 
 /// Moves a connection's bytes until it ends or has been idle for too long.
-async fn drive(
-    connection: Connection<TokioIo<Resettable>, Upload>,
-    expiry: Rc<Alarm>,
-    reset: Rc<Cell<bool>>,
-) {
+async fn drive(connection: Connection<TokioIo<Resettable>, Upload>, expiry: Rc<Alarm>) {
     let mut connection = pin!(connection);
     poll_fn(|cx| {
         // How it ended is told to the request it was lent to, if any.
-        if let Poll::Ready(end) = connection.as_mut().poll(cx) {
-            // Never taken back: a body that broke has said so already.
-            reset.set(reset.get() || end.is_err());
+        if connection.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
         expiry.poll_rung(cx)
@@ -247,11 +241,8 @@ impl Lease {
     /// Dropping the future and the lease resets the connection.
     pub(super) async fn send(
         &mut self,
-        mut request: Request<Upload>,
+        request: Request<Upload>,
     ) -> Result<Response<Incoming>, SendError> {
-        // hyper ends the connection by itself when a body breaks, before anybody here could.
-        let reset = &self.kept.driver.reset;
-        request.body_mut().resets_when_broken(Rc::clone(reset));
         let sent = self.kept.sender.try_send_request(request).await;
         let response = sent.map_err(|mut error| match error.take_message() {
             Some(request) => SendError::NotSent(Box::new(request)),
@@ -278,6 +269,7 @@ impl Lease {
 
     /// The exchange is whole: others may use the connection.
     pub(super) fn give_back(self) {
+        self.kept.driver.reset.set(false);
         let Some(home) = self.home.upgrade() else {
             return;
         };

@@ -21,6 +21,8 @@ pub enum PathError {
     HiddenDelimiter,
     /// `;`: servlet containers cut segments there.
     Parameter,
+    /// Escapes that are not UTF-8: over-long forms of dots and slashes among them.
+    Encoding,
 }
 
 impl fmt::Display for PathError {
@@ -32,6 +34,7 @@ impl fmt::Display for PathError {
             Self::BadEscape => "broken percent escapes",
             Self::HiddenDelimiter => "escaped delimiters (%2f, %5c, %25, %3b, %00 and the like)",
             Self::Parameter => "semicolons",
+            Self::Encoding => "percent escapes that are not UTF-8",
         })
     }
 }
@@ -56,36 +59,31 @@ pub fn check_path(path: &str) -> Result<(), PathError> {
 
 fn check_segment(segment: &str) -> Result<(), PathError> {
     let mut bytes = segment.bytes();
-    // A segment is a dot segment when it is nothing but one or two dots, however written.
-    let mut dots = 0_usize;
-    let mut others = false;
+    let mut decoded = Vec::with_capacity(segment.len());
     while let Some(byte) = bytes.next() {
-        let plain = match byte {
-            b'%' => {
-                let escaped = hex(bytes.next())
-                    .zip(hex(bytes.next()))
-                    .ok_or(PathError::BadEscape)?;
-                let decoded = (escaped.0 << 4) | escaped.1;
-                if matches!(decoded, b'/' | b'\\' | b'%' | b';' | 0x7f) || decoded < 0x20 {
-                    return Err(PathError::HiddenDelimiter);
-                }
-                decoded
-            }
+        decoded.push(match byte {
+            b'%' => unescape(bytes.next(), bytes.next())?,
             b';' => return Err(PathError::Parameter),
             _ if is_path_byte(byte) => byte,
             _ => return Err(PathError::Character),
-        };
-        if plain == b'.' {
-            dots += 1
-        } else {
-            others = true
-        }
+        });
     }
-    if !others && (dots == 1 || dots == 2) {
-        Err(PathError::DotSegment)
-    } else {
-        Ok(())
+    // Judged as it reads once escapes are gone: that is how a server would walk it.
+    match &*decoded {
+        b"." | b".." => Err(PathError::DotSegment),
+        text if std::str::from_utf8(text).is_err() => Err(PathError::Encoding),
+        _ => Ok(()),
     }
+}
+
+/// The byte that an escape stands for, unless it stands for one that would delimit something.
+fn unescape(high: Option<u8>, low: Option<u8>) -> Result<u8, PathError> {
+    let (high, low) = hex(high).zip(hex(low)).ok_or(PathError::BadEscape)?;
+    let byte = (high << 4) | low;
+    if matches!(byte, b'/' | b'\\' | b'%' | b';' | 0x7f) || byte < 0x20 {
+        return Err(PathError::HiddenDelimiter);
+    }
+    Ok(byte)
 }
 
 /// `pchar` of RFC 3986 §3.3, less the percent sign and the semicolon, which are dealt with apart.
@@ -144,6 +142,8 @@ mod tests {
             ("/a\u{0}", Err(PathError::Character)),
             ("/a?b", Err(PathError::Character)),
             ("/a#b", Err(PathError::Character)),
+            ("/%c0%ae%c0%ae/x", Err(PathError::Encoding)),
+            ("/a%ff", Err(PathError::Encoding)),
             ("/a%", Err(PathError::BadEscape)),
             ("/a%2", Err(PathError::BadEscape)),
             ("/a%zz", Err(PathError::BadEscape)),

@@ -90,8 +90,8 @@ impl Activity {
                 self.alarm.pause();
                 None
             }
-            // Part of a next head may wait as long as the answer before it takes.
-            Phase::Head if self.in_flight() => {
+            // Part of a next head may wait as long as the answer before it takes, to its last byte.
+            Phase::Head | Phase::Idle if !self.is_quiet() => {
                 self.alarm.set(self.request_head);
                 None
             }
@@ -196,13 +196,18 @@ impl Activity {
         }
     }
 
-    /// Ready when every head passed on has been answered and the answers are out.
+    /// Whether every head passed on has been answered and the answers are out.
+    pub(super) fn is_quiet(&self) -> bool {
+        !self.in_flight() && !self.head_lost() && !self.flush_due.get()
+    }
+
+    /// Ready when [`Activity::is_quiet`].
     pub(super) fn poll_answered(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.in_flight() || self.head_lost() || self.flush_due.get() {
+        if self.is_quiet() {
+            Poll::Ready(())
+        } else {
             *self.reader.borrow_mut() = Some(cx.waker().clone());
             Poll::Pending
-        } else {
-            Poll::Ready(())
         }
     }
 

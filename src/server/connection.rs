@@ -15,11 +15,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::{self, HandshakeKind, ProtocolVersion};
+use tokio_rustls::server::TlsStream;
 
 use super::activity::{Activity, InFlight, Phase};
 use super::drain::Drain;
@@ -68,7 +70,7 @@ impl<H: Handler> Service<H> {
         stream: TcpStream,
         config: &Arc<rustls::ServerConfig>,
         peer: Peer,
-    ) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+    ) -> Option<TlsStream<TcpStream>> {
         let accept = TlsAcceptor::from(Arc::clone(config)).accept(stream);
         // One deadline for the whole handshake: one per step would let a peer take twice the time.
         let deadline = self.timers.alarm(self.limits.tls_handshake);
@@ -104,7 +106,7 @@ impl<H: Handler> Service<H> {
         }
     }
 
-    async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(&self, stream: S, peer: Peer) {
+    async fn http1<S: Transport>(&self, stream: S, peer: Peer) {
         let stream = Rc::new(RefCell::new(stream));
         let activity = Rc::new(Activity::new(&self.timers, &self.limits));
         let guard = Guard::new(Rc::clone(&stream), Rc::clone(&activity), &self.limits);
@@ -212,7 +214,7 @@ impl<H: Handler> Service<H> {
         .await
     }
 
-    async fn finish_http1<S: AsyncRead + AsyncWrite + Unpin>(
+    async fn finish_http1<S: Transport>(
         &self,
         end: End,
         mut stream: S,
@@ -220,20 +222,26 @@ impl<H: Handler> Service<H> {
         peer: Peer,
     ) {
         let fault = match end {
-            End::Stalled => return,
+            End::Stalled => return stream.reset_on_close(),
             End::Overdue(Phase::Head) => Some(Fault::ReadTimeout),
             End::Overdue(Phase::Idle | Phase::Message) => None,
-            End::Done(error) => {
-                if error.as_ref().is_some_and(hyper::Error::is_parse) && activity.head_lost() {
+            End::Done(Some(error)) if error.is_parse() => {
+                if activity.head_lost() {
                     // hyper found fault with a head that passed here, and has answered 400 itself.
                     drop(
                         self.handler
                             .refuse(Fault::Malformed, peer, activity.began()),
                     );
                 }
-                activity.unanswered_fault()
+                None
             }
+            // An orderly end would pass for the end of an answer that is not whole.
+            End::Done(Some(error)) if !is_close(&error) => return stream.reset_on_close(),
+            End::Done(Some(_)) => None,
+            End::Done(None) => activity.unanswered_fault(),
         };
+        // An answer may only follow whole ones: anything else would end up in the middle of one.
+        let fault = fault.filter(|_| activity.is_quiet());
         let answer = fault.map(|fault| self.handler.refuse(fault, peer, activity.began()));
         let unread = answer.is_some() || activity.is_body_open();
         let deadline = self.timers.alarm(LINGER);
@@ -241,6 +249,30 @@ impl<H: Handler> Service<H> {
             () = close(&mut stream, answer, unread) => {}
             () = deadline => {}
         }
+    }
+}
+
+/// Whether hyper ended because the handler wanted the connection closed.
+fn is_close(error: &hyper::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.is::<Close>())
+}
+
+/// A socket, with or without TLS, that HTTP/1.1 is spoken on.
+trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// Makes the end of this connection a reset.
+    fn reset_on_close(&self);
+}
+
+impl Transport for TcpStream {
+    fn reset_on_close(&self) {
+        // Where the kernel refuses, a plain close has to do.
+        let _ = SockRef::from(self).set_linger(Some(std::time::Duration::ZERO));
+    }
+}
+
+impl Transport for TlsStream<TcpStream> {
+    fn reset_on_close(&self) {
+        self.get_ref().0.reset_on_close();
     }
 }
 
@@ -284,6 +316,8 @@ struct Tracked<B> {
 
 impl<B> Tracked<B> {
     fn new(body: B, in_flight: InFlight, kept: Option<(Kept, Rc<Activity>)>) -> Self {
+        // From here on it is the peer who is waited for: one that opens no window may never have the body asked.
+        in_flight.body_polled(true);
         Self {
             body,
             in_flight,

@@ -140,6 +140,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx);
         self.activity.wrote(flushed.is_ready());
+        if flushed.is_ready() {
+            self.activity.flushed();
+        }
         flushed
     }
 

@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Connections the kernel keeps for us; capped by `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+/// Silence after which the kernel asks whether the peer still exists. Below the 350 s after which load balancers
+/// forget a connection.
+const KEEPALIVE_PROBES: Duration = Duration::from_secs(60);
 /// Pause after an accept that failed for want of resources. Without one the loop would spin until something
 /// closes; with one, what is open lives on and what is new waits in the kernel's queue.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -37,8 +40,9 @@ fn open_one(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     )?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
-    // Accepted sockets inherit it, which saves a system call for each.
+    // Accepted sockets inherit both, which saves system calls for each.
     socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_PROBES))?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;
@@ -63,11 +67,14 @@ impl Listener {
 
     /// The next connection, once there is room for it; its room is held until the permit is dropped.
     pub(super) async fn accept(&self) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
-        // Fails only when the semaphore is closed, which nobody does.
-        let room = Arc::clone(&self.room).acquire_owned().await.ok();
         loop {
             match self.socket.accept().await {
-                Ok((stream, address)) => return (stream, address, room),
+                Ok((stream, address)) => {
+                    // After accepting, not before: a worker that only waits must not hold a place that another's
+                    // connection could have. Fails only when the semaphore is closed, which nobody does.
+                    let room = Arc::clone(&self.room).acquire_owned().await.ok();
+                    return (stream, address, room);
+                }
                 // The peer left while it waited: its business, not ours.
                 Err(error) if is_peers_fault(&error) => {}
                 Err(error) => {

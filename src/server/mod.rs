@@ -22,6 +22,6 @@ mod worker;
 
 pub use drain::Stop;
 pub use handler::{Close, ConnectionEvent, Fault, Handler, Peer};
-pub use request_body::RequestBody;
+pub use request_body::{BodyFault, RequestBody};
 pub use spec::{ListenerSpec, ServerLimits};
 pub use worker::{Bound, Running, WorkerContext, bind};

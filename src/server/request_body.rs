@@ -5,6 +5,8 @@
 //! the status. What was kept is read on for a while and dropped by [`super::activity::Activity`].
 
 use std::cell::RefCell;
+use std::fmt;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -37,17 +39,62 @@ impl RequestBody {
     }
 }
 
+/// Why a body has no end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyFault {
+    /// Bytes with no reading, or with more than one.
+    Malformed,
+    /// The sender went away.
+    SenderLeft,
+}
+
+impl fmt::Display for BodyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "malformed body",
+            Self::SenderLeft => "the sender left",
+        })
+    }
+}
+
+impl std::error::Error for BodyFault {}
+
+impl From<hyper::Error> for BodyFault {
+    fn from(error: hyper::Error) -> Self {
+        use io::ErrorKind::{InvalidData, InvalidInput};
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            let io = cause.downcast_ref::<io::Error>();
+            if io.is_some_and(|io| matches!(io.kind(), InvalidData | InvalidInput)) {
+                return Self::Malformed;
+            }
+            source = cause.source();
+        }
+        Self::SenderLeft
+    }
+}
+
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyFault;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         match &mut self.get_mut().0 {
-            Hold::Alone(incoming) => Pin::new(incoming).poll_frame(cx),
-            Hold::Shared(kept) => Pin::new(&mut *kept.borrow_mut()).poll_frame(cx),
+            Hold::Alone(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyFault::from),
+            Hold::Shared(kept) => {
+                let mut incoming = kept.borrow_mut();
+                match Pin::new(&mut *incoming).poll_frame(cx) {
+                    // hyper takes a stream reset with NO_ERROR for the end of its body. Only END_STREAM is one
+                    // (RFC 9113 §8.1); anything else would make a whole message of half an upload.
+                    Poll::Ready(None) if !incoming.is_end_stream() => {
+                        Poll::Ready(Some(Err(BodyFault::SenderLeft)))
+                    }
+                    frame => frame.map_err(BodyFault::from),
+                }
+            }
         }
     }
 

@@ -11,7 +11,6 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use prometheus::IntCounter;
@@ -78,8 +77,13 @@ pub struct AccessSink {
     dropped: IntCounter,
 }
 
+/// Longest wait for the last lines to be written when the program ends: whoever reads them may have stopped.
+const LAST_LINES: Duration = Duration::from_secs(5);
+
 /// The thread that writes.
-pub struct AccessWriter(JoinHandle<()>);
+pub struct AccessWriter {
+    done: Receiver<()>,
+}
 
 impl AccessSink {
     /// Starts a writer thread on `output`.
@@ -93,23 +97,28 @@ impl AccessSink {
     ) -> std::io::Result<(Self, AccessWriter)> {
         let (queue, buffers) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("access-log".to_owned());
-        let writer = thread.spawn(move || write_all(&buffers, output))?;
+        let (end, done) = sync_channel(1);
+        thread.spawn(move || {
+            write_all(&buffers, output);
+            // Nobody listens where nobody waits.
+            let _ = end.send(());
+        })?;
         Ok((
             Self {
                 queue,
                 format,
                 dropped,
             },
-            AccessWriter(writer),
+            AccessWriter { done },
         ))
     }
 }
 
 impl AccessWriter {
-    /// Waits until everything is written. All sinks and logs have to be gone.
-    pub fn join(self) {
-        // A writer that panicked has nothing left to write.
-        let _ = self.0.join();
+    /// Waits until everything is written, but not for ever; `false` if some lines may be lost. All sinks and logs
+    /// have to be gone.
+    pub fn join(self) -> bool {
+        self.done.recv_timeout(LAST_LINES).is_ok()
     }
 }
 
