@@ -41,7 +41,10 @@ fuzz_target!(|input: (u8, &[u8])| {
 
     for message in messages.iter().filter(|message| message.complete) {
         let alone = pass(message.raw, usize::MAX, &LIMITS);
-        assert!(!alone.fault && alone.bytes == message.raw, "not the same alone");
+        assert!(
+            !alone.fault && alone.bytes == message.raw,
+            "not the same alone"
+        );
         reframe(message);
     }
 
@@ -70,7 +73,10 @@ fn are_in_order(messages: &[Message<'_>], mut input: &[u8]) {
 
 /// The same body with its length announced is the same message.
 fn reframe(message: &Message<'_>) {
-    let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", message.body.len());
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n",
+        message.body.len()
+    );
     let again = [head.as_bytes(), &message.body].concat();
     let passed = pass(&again, 7, &LIMITS);
     assert!(!passed.fault && passed.bytes == again);
@@ -114,19 +120,33 @@ fn read_one(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
     let (head, after) = start.split_at(length);
     let bare = (0..head.len()).any(|at| head[at] == b'\n' && (at == 0 || head[at - 1] != b'\r'));
     let values = |name: &str| -> Vec<&[u8]> {
-        let named = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
+        let named = request
+            .headers
+            .iter()
+            .filter(|header| header.name.eq_ignore_ascii_case(name));
         named.map(|header| header.value).collect()
     };
     let hosts = values("host").len();
-    if bare || hosts > 1 || (hosts == 0 && request.version == Some(1)) || head.len() > LIMITS.header_bytes + 2 {
+    if bare
+        || hosts > 1
+        || (hosts == 0 && request.version == Some(1))
+        || head.len() > LIMITS.header_bytes + 2
+    {
         return None;
     }
-    let (body, rest, complete) = match (&values("content-length")[..], &values("transfer-encoding")[..]) {
+    let (body, rest, complete) = match (
+        &values("content-length")[..],
+        &values("transfer-encoding")[..],
+    ) {
         ([], []) => (Vec::new(), after, true),
         ([length], []) => {
             let length = std::str::from_utf8(length).ok()?;
-            let length: u64 = length.bytes().all(|byte| byte.is_ascii_digit()).then(|| length.parse().ok())??;
-            let there = usize::try_from(length).map_or(after.len(), |length| length.min(after.len()));
+            let length: u64 = length
+                .bytes()
+                .all(|byte| byte.is_ascii_digit())
+                .then(|| length.parse().ok())??;
+            let there =
+                usize::try_from(length).map_or(after.len(), |length| length.min(after.len()));
             let (body, rest) = after.split_at(there);
             (body.to_vec(), rest, there as u64 == length)
         }
@@ -136,7 +156,14 @@ fn read_one(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
         _ => return None,
     };
     let raw = &start[..start.len() - rest.len()];
-    Some((Message { raw, body, complete }, rest))
+    Some((
+        Message {
+            raw,
+            body,
+            complete,
+        },
+        rest,
+    ))
 }
 
 /// A chunked body, what follows it, and whether it is all there.
@@ -147,9 +174,10 @@ fn chunked(mut bytes: &[u8]) -> Option<(Vec<u8>, &[u8], bool)> {
         let Some(line) = line(bytes)? else {
             return Some((body, end, false));
         };
-        let (Ok(Status::Complete((used, size))), digits) =
-            (httparse::parse_chunk_size(bytes), line.split(|byte| *byte == b';').next()?)
-        else {
+        let (Ok(Status::Complete((used, size))), digits) = (
+            httparse::parse_chunk_size(bytes),
+            line.split(|byte| *byte == b';').next()?,
+        ) else {
             return None;
         };
         let own = u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
@@ -164,7 +192,8 @@ fn chunked(mut bytes: &[u8]) -> Option<(Vec<u8>, &[u8], bool)> {
         body.extend_from_slice(&bytes[..there]);
         bytes = &bytes[there..];
         if (there as u64) < size || bytes.len() < 2 {
-            return (there as u64 <= size && b"\r\n".starts_with(bytes)).then_some((body, end, false));
+            return (there as u64 <= size && b"\r\n".starts_with(bytes))
+                .then_some((body, end, false));
         }
         bytes = bytes.strip_prefix(b"\r\n")?;
     }

@@ -36,7 +36,10 @@ fuzz_target!(|input: (u8, bool, &[u8])| {
         Verdict::Refuse(_) => {
             let message = tree.as_ref().is_none_or(|tree| !is_challenge(tree));
             let refused_message = header == Header::Right && message && tree.is_some();
-            assert!(!refused_message, "a message with the right token was refused");
+            assert!(
+                !refused_message,
+                "a message with the right token was refused"
+            );
         }
     }
 });

@@ -12,7 +12,10 @@ fuzz_target!(|input: (u8, &str)| {
     let (choice, query) = input;
     let header = Header::from_byte(choice);
     let verdict = judge(&Method::GET, header, Some(query), b"", true);
-    let (challenges, tokens) = (values(query, b"challenge"), values(query, b"verification-token"));
+    let (challenges, tokens) = (
+        values(query, b"challenge"),
+        values(query, b"verification-token"),
+    );
     match verdict {
         Verdict::Forward(_) => panic!("a GET was forwarded"),
         Verdict::Answer(reply) => {
@@ -21,7 +24,9 @@ fuzz_target!(|input: (u8, &str)| {
             assert_eq!(challenges, [value.into_bytes()]);
             match &tokens[..] {
                 [] => assert_eq!(header, Header::Right),
-                [token] => assert!(is_valid(token) && header != Header::Wrong && header != Header::Expired),
+                [token] => {
+                    assert!(is_valid(token) && header != Header::Wrong && header != Header::Expired)
+                }
                 _ => panic!("answered with two tokens"),
             }
         }

@@ -42,9 +42,11 @@ impl Environment for Machine {
 }
 
 fuzz_target!(|text: &str| {
-    // Interpolation puts a variable where its author wants to see it; and absolute paths would have this target
-    // read whatever the machine has.
-    if text.contains("${") || text.contains("/") && !text.contains("http") || text.contains(SECRET) {
+    // Interpolation puts a variable where its author wants to see it; and devices are no files to try out.
+    if ["${", "/dev", "/proc", "/sys", SECRET]
+        .iter()
+        .any(|part| text.contains(part))
+    {
         return;
     }
     std::fs::write(&*FILE, text).expect("a temporary file");
@@ -52,7 +54,8 @@ fuzz_target!(|text: &str| {
     assert_eq!(report.compiled.is_some(), report.errors() == 0);
     assert_eq!(report.effective().is_some(), report.errors() == 0);
     assert_eq!(report.findings.len(), report.errors() + report.warnings());
-    let lines = text.lines().count() + 1;
+    // YAML ends a line at a carriage return as well, and what is missing at the end is missing on the line after.
+    let lines = text.matches(['\n', '\r']).count() + 2;
     for finding in &report.findings {
         assert!(finding.line >= 1 && finding.column >= 1, "{finding:?}");
         assert!(finding.line <= lines, "{finding:?}");

@@ -19,7 +19,10 @@ fuzz_target!(|path: &str| {
     let segments = path.split('/').count();
     let once: Vec<u8> = percent_decode(path.as_bytes()).collect();
     let twice: Vec<u8> = percent_decode(&once).collect();
-    assert_eq!(once, twice, "{path:?} means something else when decoded again");
+    assert_eq!(
+        once, twice,
+        "{path:?} means something else when decoded again"
+    );
     for decoded in [path.as_bytes(), &once] {
         let parts: Vec<&[u8]> = decoded.split(|byte| *byte == b'/').collect();
         assert_eq!(parts.len(), segments, "{path:?} grows segments");

@@ -61,7 +61,11 @@ pub fn judge(
 ) -> Verdict {
     let tokens = TokenSet::new(vec![
         Token::from_value("2026-11", CURRENT.as_bytes(), None),
-        Token::from_value("2026-05", PREVIOUS.as_bytes(), Some(UnixTime(1_798_675_200))),
+        Token::from_value(
+            "2026-05",
+            PREVIOUS.as_bytes(),
+            Some(UnixTime(1_798_675_200)),
+        ),
         Token::from_value("2025-11", EXPIRED.as_bytes(), Some(UnixTime(1_764_547_200))),
     ]);
     let policy = ChallengePolicy::Answer {

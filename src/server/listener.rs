@@ -23,6 +23,7 @@ pub(super) fn open(
     address: SocketAddr,
     workers: usize,
 ) -> io::Result<(Vec<std::net::TcpListener>, SocketAddr)> {
+    check_free(address)?;
     let first = open_one(address)?;
     let address = first.local_addr()?;
     let mut sockets = vec![first];
@@ -30,6 +31,18 @@ pub(super) fn open(
         sockets.push(open_one(address)?);
     }
     Ok((sockets, address))
+}
+
+/// `SO_REUSEPORT` would let a second process of the same user take part of the traffic without a word.
+fn check_free(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // Past connections in TIME_WAIT are no reason to refuse.
+    socket.set_reuse_address(true)?;
+    socket.bind(&SockAddr::from(address))
 }
 
 fn open_one(address: SocketAddr) -> io::Result<std::net::TcpListener> {

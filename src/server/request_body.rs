@@ -86,14 +86,13 @@ impl Body for RequestBody {
             Hold::Alone(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyFault::from),
             Hold::Shared(kept) => {
                 let mut incoming = kept.borrow_mut();
-                match Pin::new(&mut *incoming).poll_frame(cx) {
-                    // hyper takes a stream reset with NO_ERROR for the end of its body. Only END_STREAM is one
-                    // (RFC 9113 §8.1); anything else would make a whole message of half an upload.
-                    Poll::Ready(None) if !incoming.is_end_stream() => {
-                        Poll::Ready(Some(Err(BodyFault::SenderLeft)))
-                    }
-                    frame => frame.map_err(BodyFault::from),
+                let frame = Pin::new(&mut *incoming).poll_frame(cx);
+                // hyper takes a stream reset with NO_ERROR for the end of its body. Only END_STREAM is one
+                // (RFC 9113 §8.1); anything else would make a whole message of half an upload.
+                if matches!(frame, Poll::Ready(None)) && !incoming.is_end_stream() {
+                    return Poll::Ready(Some(Err(BodyFault::SenderLeft)));
                 }
+                frame.map_err(BodyFault::from)
             }
         }
     }

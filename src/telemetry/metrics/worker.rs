@@ -119,13 +119,13 @@ impl WorkerMetrics {
             )?,
             token_uses: counter(
                 "countersign_token_uses_total",
-                "Requests and challenges that a token let through",
+                "Requests and challenges that a token verified",
                 &["route", "token_id"],
             )?,
             last_accepted: gauges(
                 registry,
                 LAST_ACCEPTED,
-                "When a request was last let through; 0 for never",
+                "When a request or challenge was last verified; 0 for never",
                 &["route"],
             )?,
             duration: durations(registry)?,
