@@ -38,7 +38,7 @@
 //! 2. **Handshake** (`server/connection`, `server/tls`). One deadline for all of it. ALPN chooses HTTP/1.1 or HTTP/2.
 //! 3. **Border** (`server/http1`). Every byte of HTTP/1.1 is read strictly before hyper sees it; whatever two
 //!    servers could read in two ways is a fault, answered by [`server::Handler::refuse`].
-//! 4. **Record** (`gateway/outcome`). A record is armed before anything is judged. It tells the log and the counters
+//! 4. **Record** (`gateway/record`). A record is armed before anything is judged. It tells the log and the counters
 //!    how the request ended when it is dropped, wherever that happens, so each request is told exactly once.
 //! 5. **Reading** (`gateway/request`). Authority, path and length must have one reading in either HTTP version.
 //! 6. **Route** ([`route::Table`]). The first configured route that matches.
@@ -46,7 +46,7 @@
 //!    be a challenge is read first, up to the route's `challenge_body`, and goes to [`verify::Pending::finish`].
 //! 8. **Forward** (`gateway/forward`). Takes a [`verify::Permit`] by value. Header fields are cleaned, framing is
 //!    written anew, the body streams under its cap. Nothing is sent twice.
-//! 9. **Respond** (`gateway/respond`, `gateway/body`). The upstream's answer passes as it is. Answers of our own
+//! 9. **Respond** (`gateway/respond`, `gateway/answer`). The upstream's answer passes as it is. Answers of our own
 //!    come from one table of reasons and statuses.
 //! 10. **Close** (`server/connection`). A sender that is still sending gets its answer before the connection goes.
 //!

@@ -15,7 +15,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry::OID_PKCS1_RSAENCRYPTION;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::compile::Context;
+use super::context::Context;
 use super::value::time_text;
 use crate::server::tls::{Identity, certified_key};
 use crate::verify::UnixTime;

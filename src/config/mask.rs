@@ -4,7 +4,7 @@
 //! look like secrets, which works for a file with broken syntax as well. A masked stretch becomes three stars,
 //! whatever its length.
 
-use super::diagnostic::Mark;
+use super::mark::Mark;
 
 const STARS: &str = "***";
 /// From this length on a mixed word looks like a secret, in characters.

@@ -16,10 +16,13 @@
 
 mod certificate;
 mod compile;
+mod context;
 mod diagnostic;
 mod document;
 mod environment;
 mod interpolate;
+mod label;
+mod mark;
 mod mask;
 mod places;
 mod schema;
@@ -43,8 +46,9 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use diagnostic::{At, Findings, Mark};
+use diagnostic::{At, Findings};
 use document::Document;
+use mark::Mark;
 use places::Places;
 use shape::Shape;
 
@@ -194,7 +198,7 @@ fn compile_text(
             return None;
         }
     };
-    let mut context = compile::Context {
+    let mut context = context::Context {
         places: &places,
         findings,
         env,

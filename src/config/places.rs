@@ -5,7 +5,8 @@
 
 use std::collections::HashMap;
 
-use super::diagnostic::{At, Mark, quoted};
+use super::diagnostic::{At, quoted};
+use super::mark::Mark;
 use super::tree::{Kind, Node, item_path, key_path};
 
 /// All settings by path.

@@ -3,8 +3,8 @@
 //! Secrets cannot come out here: of a token only id, kind of source and end are written, and a user information in
 //! an upstream URL has been refused before.
 
-use super::compile::default_route_names;
 use super::document::{Document, Listener, Route};
+use super::label::default_names;
 use super::words::Challenge;
 
 /// Fills in what is worked out at start, and writes it. Field defaults are in the document already.
@@ -13,7 +13,7 @@ pub(super) fn effective(mut document: Document, workers: usize) -> String {
     let names = document
         .routes
         .as_deref()
-        .map(default_route_names)
+        .map(default_names)
         .unwrap_or_default();
     for listener in document.listeners.iter_mut().flatten() {
         fill_listener(listener);

@@ -9,7 +9,8 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 
-use super::diagnostic::{At, Finding, Findings, Mark, quoted};
+use super::diagnostic::{At, Finding, Findings, quoted};
+use super::mark::Mark;
 use super::tree::{Entry, Item, Kind, Node, Scalar, hide, is_secret_section, item_path, key_path};
 
 /// Largest file, in bytes.

@@ -4,7 +4,8 @@
 
 use serde_yaml::Value;
 
-use super::diagnostic::{Findings, Mark};
+use super::diagnostic::Findings;
+use super::mark::Mark;
 use super::mask::looks_secret;
 
 /// A value and where it stands.

@@ -13,10 +13,12 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 
 use super::Gateway;
-use super::body::{AnswerBody, Download, Upload};
+use super::answer::{AnswerBody, Download};
 use super::headers::{self, Forwarded};
-use super::outcome::{Record, Refusal, Stop, UpstreamError};
 use super::plan::{Forwarding, HeaderCase, HostRule, PathRule, RoutePlan};
+use super::reason::{Refusal, Stop, UpstreamError};
+use super::record::Record;
+use super::upload::Upload;
 use super::upstream::{Lease, SendError, Upstream};
 use crate::clock::Alarm;
 use crate::server::{Peer, RequestBody};

@@ -4,18 +4,21 @@
 //! `Gateway::judge` reads in that order. The outer [`Handler::call`] arms the record, runs the journey and
 //! turns whatever stopped it into an answer; so every request has one outcome, however it ends.
 
-mod body;
+mod answer;
 mod forward;
 mod headers;
-mod outcome;
 pub mod plan;
+mod reason;
+mod record;
 mod request;
 mod respond;
 mod snapshot;
+mod upload;
 mod upstream;
 
-pub use body::{AnswerBody, Broken};
-pub use outcome::{LABELS, Outcome, Refusal, Stop, UpstreamError};
+pub use answer::AnswerBody;
+pub use reason::{LABELS, Outcome, Refusal, Stop, UpstreamError};
+pub use upload::Broken;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -29,12 +32,12 @@ use http::{Request, Response};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::body::{Peek, discard, peek};
 use self::forward::{Verified, forward};
-use self::outcome::Record;
 use self::plan::{OnReject, Plan, RoutePlan};
+use self::record::Record;
 use self::request::Reading;
 use self::snapshot::Snapshot;
+use self::upload::{Peek, discard, peek};
 use crate::clock::{self, Timers};
 use crate::server::{Close, ConnectionEvent, Fault, Handler, Peer, RequestBody};
 use crate::telemetry::{AccessLog, WorkerMetrics};

@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Version};
 
-use super::outcome::Refusal;
+use super::reason::Refusal;
 use crate::route::check_path;
 use crate::verify::BodyLength;
 

@@ -11,9 +11,10 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
-use super::body::AnswerBody;
+use super::answer::AnswerBody;
 use super::headers::X_REQUEST_ID;
-use super::outcome::{Outcome, Record, Refusal, Stop, UpstreamError};
+use super::reason::{Outcome, Refusal, Stop, UpstreamError};
+use super::record::Record;
 use crate::verify::Reply;
 
 /// Seconds after which a sender may try again. Redox settles on "a minute or two" by itself.

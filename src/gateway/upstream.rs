@@ -28,9 +28,9 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::body::Upload;
-use super::outcome::UpstreamError;
 use super::plan::{Endpoint, EndpointHost, HeaderCase, Plan, UpstreamPlan};
+use super::reason::UpstreamError;
+use super::upload::Upload;
 use crate::clock::{Alarm, Timers};
 
 /// How long an idle connection is kept. Below the 5 s of Node and Apache, so that we are the first to close:

@@ -58,54 +58,6 @@ const FILE_LINES: usize = 400;
 /// Most code lines in the body of a function.
 const FUNCTION_LINES: usize = 75;
 
-/// Files over [`FILE_LINES`], each with the reason why it is one file.
-const LONG_FILES: [(&str, &str); 3] = [
-    (
-        "telemetry/metrics.rs",
-        "the catalogue of metrics: one statement for each, no decisions",
-    ),
-    ("config/secret.rs", "about to be split in two"),
-    ("config/shape.rs", "about to be split in two"),
-];
-
-/// Functions over [`FUNCTION_LINES`], as `file::function`, each with its reason.
-const LONG_FUNCTIONS: [(&str, &str); 2] = [
-    (
-        "telemetry/metrics.rs::new",
-        "the catalogue again: names, help and labels",
-    ),
-    ("cli/demo/play.rs::scenes", "the play, as one table"),
-];
-
-/// Files of one room that import each other in a circle, each circle with its reason. A file may always import
-/// from the `mod.rs` above it, whose children it belongs to.
-const CIRCLES: [(&[&str], &str); 3] = [
-    (
-        &[
-            "gateway/body.rs",
-            "gateway/outcome.rs",
-            "gateway/snapshot.rs",
-            "gateway/upstream.rs",
-        ],
-        "a body on its way owns what its request holds: the record, and the connection that carries it",
-    ),
-    (
-        &[
-            "config/certificate.rs",
-            "config/compile/listener.rs",
-            "config/compile/mod.rs",
-            "config/compile/route.rs",
-            "config/secret.rs",
-            "config/secret/mod.rs",
-        ],
-        "compiling asks for secrets and certificates, which report into its context",
-    ),
-    (
-        &["config/diagnostic.rs", "config/mask.rs"],
-        "a finding masks its line, and the mask is cut along the marks of findings",
-    ),
-];
-
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: [&str; 8] = [
     "common", "helper", "helpers", "misc", "types", "util", "utils", "tools",
@@ -462,7 +414,7 @@ fn check_words(file: &File, tokens: &[Token], problems: &mut Vec<String>) {
 fn check_length(file: &File, tokens: &[Token], problems: &mut Vec<String>) {
     let path = &file.path;
     let lines = code_lines(tokens);
-    if lines > FILE_LINES && !LONG_FILES.iter().any(|(long, _)| long == path) {
+    if lines > FILE_LINES {
         problems.push(format!(
             "{path}: {lines} code lines, more than {FILE_LINES}"
         ));
@@ -485,8 +437,7 @@ fn check_length(file: &File, tokens: &[Token], problems: &mut Vec<String>) {
             .iter()
             .filter(|token| token.line > first && token.line < last);
         let lines = lines_of(inside);
-        let known = format!("{path}::{name}");
-        if lines > FUNCTION_LINES && !LONG_FUNCTIONS.iter().any(|(long, _)| *long == known) {
+        if lines > FUNCTION_LINES {
             problems.push(format!(
                 "{path}:{first}: {name} has {lines} code lines, more than {FUNCTION_LINES}"
             ));
@@ -560,13 +511,10 @@ fn check_circles(mentions: &BTreeMap<&str, Vec<Mention>>, problems: &mut Vec<Str
         let back = |other: &&&str| reach.get(**other).is_some_and(|there| there.contains(from));
         let circle: Vec<&str> = reached.iter().filter(back).copied().collect();
         told.extend(circle.iter().copied());
-        let known = |whole: &[&str]| circle.iter().all(|file| whole.contains(file));
-        if !CIRCLES.iter().any(|(files, _)| known(files)) {
-            problems.push(format!(
-                "files import each other in a circle: {}",
-                circle.join(" ")
-            ));
-        }
+        problems.push(format!(
+            "files import each other in a circle: {}",
+            circle.join(" ")
+        ));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use super::Context;
+use crate::config::context::Context;
 
 /// An address to listen on.
 pub(super) fn parse(context: &mut Context<'_>, path: &str, text: &str) -> Option<SocketAddr> {

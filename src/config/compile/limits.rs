@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::Context;
+use crate::config::context::Context;
 use crate::config::document::{self, Document};
 use crate::config::value::{DURATION, DurationText, SIZE, SizeText, duration_text, size_text};
 use crate::gateway::plan::RouteTimeouts;

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{CertificateInfo, Context, address, label_problem};
+use super::{CertificateInfo, address};
 use crate::config::certificate::{self, Loaded};
+use crate::config::context::Context;
 use crate::config::document::{Listener, Tls};
+use crate::config::label::label_problem;
 use crate::config::words::{Cipher, ProxyProtocol, TlsVersion};
 use crate::server::ListenerSpec;
 use crate::server::tls::{CipherPreference, MinimumVersion, ServerTls};

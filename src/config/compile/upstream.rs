@@ -6,8 +6,9 @@ use std::sync::Arc;
 use http::HeaderValue;
 use rustls_pki_types::ServerName;
 
+use super::address;
 use super::url::{Url, UrlProblem, host_and_port};
-use super::{Context, address};
+use crate::config::context::Context;
 use crate::config::document::Upstream;
 use crate::config::words::HeaderCase as Case;
 use crate::gateway::plan::{

@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use super::certificate::io_text;
 use rules::{Problem, problem};
 
-use super::compile::Context;
+use super::context::Context;
 use super::document::TokenEntry;
 use super::interpolate::is_name;
+use super::label::label_problem;
 use super::mask::looks_secret;
 use super::tree::item_path;
 use super::value::{self, point_in_time, time_text};
@@ -95,7 +96,7 @@ fn unique_id(
         return false;
     };
     let id_path = format!("{path}.id");
-    if let Some(problem) = super::compile::label_problem(id) {
+    if let Some(problem) = label_problem(id) {
         let found = if looks_secret(id) {
             context.hide(&id_path);
             "an id that looks like a secret".to_owned()

@@ -1,0 +1,242 @@
+//! How a request can end, and why: closed sets whose labels are an interface.
+
+use crate::server::ConnectionEvent;
+use crate::telemetry::Labels;
+use crate::verify::{self, ChallengeMethod};
+
+/// How a request can end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The upstream has it, and its answer went back whole.
+    Forwarded,
+    /// A challenge, answered by us.
+    Challenge,
+    /// Refused: the sender's doing.
+    Rejected,
+    /// Failed: ours, the upstream's, or the sender left.
+    Error,
+}
+
+impl Outcome {
+    const LABELS: [&'static str; 4] = ["forwarded", "challenge", "rejected", "error"];
+
+    pub(super) fn position(self) -> usize {
+        match self {
+            Self::Forwarded => 0,
+            Self::Challenge => 1,
+            Self::Rejected => 2,
+            Self::Error => 3,
+        }
+    }
+
+    pub(super) fn label(self) -> &'static str {
+        Self::LABELS
+            .get(self.position())
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+/// Declares a closed set of reasons with their labels, so that neither can be forgotten.
+macro_rules! labelled {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident => $label:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// Every value, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            /// The labels, in the same order.
+            pub const LABELS: &'static [&'static str] = &[$($label,)+];
+
+            /// What logs and metrics call it.
+            pub fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)+ }
+            }
+
+            pub(super) fn position(self) -> usize {
+                Self::ALL.iter().position(|other| *other == self).unwrap_or(usize::MAX)
+            }
+        }
+    };
+}
+
+labelled! {
+    /// Why a request was refused. The labels are an interface.
+    Refusal {
+        /// No route for host and path.
+        NoRoute => "no_route",
+        /// Neither POST nor a GET challenge.
+        MethodNotAllowed => "method_not_allowed",
+        /// No token.
+        TokenMissing => "token_missing",
+        /// A wrong token.
+        TokenMismatch => "token_mismatch",
+        /// A token past its `not_after`.
+        TokenExpired => "token_expired",
+        /// Several tokens, or contradicting ones.
+        TokenAmbiguous => "token_ambiguous",
+        /// A header that reads like the token header to some backends.
+        HeaderAlias => "header_alias",
+        /// A challenge that breaks the rules of challenges.
+        ChallengeMalformed => "challenge_malformed",
+        /// HTTP with no reading, or with more than one.
+        Malformed => "malformed",
+        /// A head over its cap.
+        HeaderTooLarge => "header_too_large",
+        /// A body over its cap.
+        BodyTooLarge => "body_too_large",
+        /// A head or body that came too slowly.
+        ReadTimeout => "read_timeout",
+        /// An `Expect` other than `100-continue`.
+        ExpectationFailed => "expectation_failed",
+        /// The route is in maintenance.
+        Maintenance => "maintenance",
+    }
+}
+
+labelled! {
+    /// What went wrong behind us. The labels are those of `upstream_errors_total`; the log puts `upstream_`
+    /// in front.
+    UpstreamError {
+        /// Its name does not resolve.
+        Dns => "dns",
+        /// Nobody accepts connections.
+        Refused => "refused",
+        /// No connection in time.
+        ConnectTimeout => "connect_timeout",
+        /// No TLS with it.
+        Tls => "tls",
+        /// It broke off before its answer.
+        Reset => "reset",
+        /// It broke off within its answer.
+        Truncated => "truncated",
+        /// It answered something that is not HTTP, or not unambiguously.
+        Protocol => "protocol",
+        /// It answered with a redirect, which the sender would not understand.
+        Redirect => "redirect",
+        /// No whole answer in time.
+        Timeout => "timeout",
+    }
+}
+
+impl UpstreamError {
+    /// What the log calls it.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Dns => "upstream_dns",
+            Self::Refused => "upstream_refused",
+            Self::ConnectTimeout => "upstream_connect_timeout",
+            Self::Tls => "upstream_tls",
+            Self::Reset => "upstream_reset",
+            Self::Truncated => "upstream_truncated",
+            Self::Protocol => "upstream_protocol",
+            Self::Redirect => "upstream_redirect",
+            Self::Timeout => "upstream_timeout",
+        }
+    }
+}
+
+impl From<verify::Reason> for Refusal {
+    fn from(reason: verify::Reason) -> Self {
+        match reason {
+            verify::Reason::MethodNotAllowed => Self::MethodNotAllowed,
+            verify::Reason::HeaderAlias => Self::HeaderAlias,
+            verify::Reason::TokenMissing => Self::TokenMissing,
+            verify::Reason::TokenMismatch => Self::TokenMismatch,
+            verify::Reason::TokenExpired => Self::TokenExpired,
+            verify::Reason::TokenAmbiguous => Self::TokenAmbiguous,
+            verify::Reason::ChallengeMalformed => Self::ChallengeMalformed,
+        }
+    }
+}
+
+/// Why a journey ends early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The sender's doing.
+    Refused(Refusal),
+    /// The upstream's.
+    Failed(UpstreamError),
+    /// There is nobody to answer any more.
+    SenderLeft,
+    /// We ended it, because it outlasted a drain.
+    Cut,
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<UpstreamError> for Stop {
+    fn from(error: UpstreamError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Stop {
+    pub(super) fn outcome(self) -> Outcome {
+        match self {
+            Self::Refused(_) => Outcome::Rejected,
+            Self::Failed(_) | Self::SenderLeft | Self::Cut => Outcome::Error,
+        }
+    }
+
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.label(),
+            Self::Failed(error) => error.reason(),
+            Self::SenderLeft => "client_closed",
+            Self::Cut => "drain_timeout",
+        }
+    }
+}
+
+/// Label sets of all metrics.
+pub const LABELS: Labels = Labels {
+    outcomes: &Outcome::LABELS,
+    reasons: Refusal::LABELS,
+    challenge_methods: &["get", "post"],
+    challenge_results: &["answered", "token_mismatch", "malformed"],
+    upstream_errors: UpstreamError::LABELS,
+    codes: &[200, 400, 401, 404, 405, 408, 413, 417, 431, 502, 503, 504],
+    tls_versions: &ConnectionEvent::TLS_VERSIONS,
+    tls_failures: &ConnectionEvent::HANDSHAKE_FAILURES,
+};
+
+/// Position of a challenge's method and result in [`LABELS`].
+pub(super) fn challenge_position(
+    method: ChallengeMethod,
+    refusal: Option<Refusal>,
+) -> (usize, usize) {
+    let method = match method {
+        ChallengeMethod::Get => 0,
+        ChallengeMethod::Post => 1,
+    };
+    let result = match refusal {
+        None => 0,
+        Some(Refusal::ChallengeMalformed) => 2,
+        Some(_) => 1,
+    };
+    (method, result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_and_values_stand_in_the_same_order() {
+        for (position, refusal) in Refusal::ALL.iter().enumerate() {
+            assert_eq!(refusal.position(), position);
+            assert_eq!(Refusal::LABELS[position], refusal.label());
+        }
+        for (position, error) in UpstreamError::ALL.iter().enumerate() {
+            assert_eq!(UpstreamError::LABELS[position], error.label());
+            assert_eq!(error.reason(), format!("upstream_{}", error.label()));
+        }
+    }
+}

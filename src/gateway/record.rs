@@ -1,0 +1,214 @@
+//! The one record of a request: how it ended, counted and logged exactly once.
+//!
+//! A [`Record`] is made when a request arrives and tells its story when it is dropped, wherever that happens:
+//! after the last byte of the answer, or in the middle of anything because the sender went away. Until
+//! something better is known, the story is that the sender went away.
+
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use http::{Method, StatusCode};
+use tokio::time::Instant;
+
+use super::Gateway;
+use super::plan::RoutePlan;
+use super::reason::{Outcome, Refusal, Stop, challenge_position};
+use super::snapshot::Snapshot;
+use super::upload::Tally;
+use crate::clock;
+use crate::server::Peer;
+use crate::telemetry::{AccessEntry, RouteMetrics};
+use crate::verify::ChallengeMethod;
+
+/// The record of one request; see the module.
+pub(super) struct Record {
+    gateway: Rc<Gateway>,
+    pub(super) snapshot: Rc<Snapshot>,
+    began: Instant,
+    time: SystemTime,
+    peer: Peer,
+    request_id: String,
+    method: &'static str,
+    route: Option<usize>,
+    token: Option<usize>,
+    status: Option<StatusCode>,
+    upstream: Option<Duration>,
+    upstream_used: bool,
+    pub(super) tally: Rc<Tally>,
+    /// How it ended, and why; nothing while nobody has said so.
+    end: Option<(Outcome, Option<&'static str>)>,
+}
+
+impl Record {
+    pub(super) fn begin(
+        gateway: &Rc<Gateway>,
+        method: Option<&Method>,
+        peer: Peer,
+        began: Instant,
+    ) -> Self {
+        Self {
+            gateway: Rc::clone(gateway),
+            snapshot: gateway.snapshot(),
+            began,
+            time: clock::wall(),
+            peer,
+            request_id: gateway.next_request_id(),
+            method: method_label(method),
+            route: None,
+            token: None,
+            status: None,
+            upstream: None,
+            upstream_used: false,
+            tally: Rc::default(),
+            end: None,
+        }
+    }
+
+    pub(super) fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// Whether the answer has to go without its body (RFC 9110 §9.3.2).
+    pub(super) fn asked_for_head(&self) -> bool {
+        self.method == "HEAD"
+    }
+
+    pub(super) fn routed(&mut self, route: usize) {
+        self.route = Some(route);
+    }
+
+    /// A token let the request through; counts its use.
+    pub(super) fn accepted(&mut self, token: usize, at: u64) {
+        self.token = Some(token);
+        self.metrics().token_used(token, at);
+    }
+
+    /// A challenge was answered or refused.
+    pub(super) fn challenged(&self, method: ChallengeMethod, refusal: Option<Refusal>) {
+        let (method, result) = challenge_position(method, refusal);
+        self.metrics().challenge(method, result);
+    }
+
+    /// The upstream is about to be asked.
+    pub(super) fn asks_upstream(&mut self) {
+        self.upstream_used = true;
+    }
+
+    /// The upstream's answer has begun.
+    pub(super) fn upstream_answered(&mut self, status: StatusCode) {
+        self.upstream = Some(self.began.elapsed());
+        self.metrics().upstream_response(status.as_u16());
+    }
+
+    /// The sender is being told this.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    /// The request is over, well.
+    pub(super) fn finished(&mut self, outcome: Outcome) {
+        self.end = Some((outcome, None));
+    }
+
+    /// The request is over, not well.
+    pub(super) fn stopped(&mut self, stop: Stop) {
+        self.end = Some((stop.outcome(), Some(stop.reason())));
+        match stop {
+            Stop::Refused(refusal) => self.metrics().rejected(refusal.position()),
+            Stop::Failed(error) => self.metrics().upstream_error(error.position()),
+            Stop::SenderLeft | Stop::Cut => {}
+        }
+    }
+
+    /// The route, once there is one.
+    pub(super) fn route_plan(&self) -> Option<&RoutePlan> {
+        self.route
+            .and_then(|route| self.snapshot.plan.routes.get(route))
+    }
+
+    fn metrics(&self) -> &RouteMetrics {
+        self.snapshot.metrics(self.route)
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let duration = self.began.elapsed();
+        let abandoned = self.gateway.abandoned();
+        let (outcome, reason) = self
+            .end
+            .unwrap_or((abandoned.outcome(), Some(abandoned.reason())));
+        let metrics = self.metrics();
+        metrics.request(
+            self.peer.listener,
+            outcome.position(),
+            duration.as_secs_f64(),
+        );
+        if let Some(status) = self.status {
+            metrics.response(status.as_u16());
+        }
+        let Some(access) = self.gateway.access() else {
+            return;
+        };
+        let plan = &self.snapshot.plan;
+        let route = self.route_plan();
+        let token = self
+            .token
+            .and_then(|token| route?.scheme.tokens().iter().nth(token));
+        let upstream = route
+            .filter(|_| self.upstream_used)
+            .and_then(|route| plan.upstreams.get(route.upstream));
+        access.write(&AccessEntry {
+            time: self.time,
+            request_id: &self.request_id,
+            listener: self.gateway.listener_name(self.peer.listener),
+            route: route.map_or("none", |route| &route.name),
+            outcome: outcome.label(),
+            reason,
+            token_id: token.map(|token| &**token.id()),
+            method: self.method,
+            status: self.status.map(|status| status.as_u16()),
+            received: self.tally.received.get(),
+            sent: self.tally.sent.get(),
+            duration,
+            upstream_duration: self.upstream,
+            client: self.peer.address,
+            upstream: upstream.map(|upstream| &*upstream.name),
+        });
+    }
+}
+
+/// From a fixed list: a method may be any text the sender likes.
+fn method_label(method: Option<&Method>) -> &'static str {
+    const KNOWN: [(&Method, &str); 9] = [
+        (&Method::POST, "POST"),
+        (&Method::GET, "GET"),
+        (&Method::HEAD, "HEAD"),
+        (&Method::PUT, "PUT"),
+        (&Method::PATCH, "PATCH"),
+        (&Method::DELETE, "DELETE"),
+        (&Method::OPTIONS, "OPTIONS"),
+        (&Method::TRACE, "TRACE"),
+        (&Method::CONNECT, "CONNECT"),
+    ];
+    match method {
+        None => "-",
+        Some(method) => KNOWN
+            .iter()
+            .find(|(known, _)| *known == method)
+            .map_or("OTHER", |(_, label)| label),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_come_from_a_fixed_list() {
+        let odd = Method::from_bytes(b"CANARY").unwrap();
+        assert_eq!(method_label(Some(&odd)), "OTHER");
+        assert_eq!(method_label(Some(&Method::POST)), "POST");
+        assert_eq!(method_label(None), "-");
+    }
+}
