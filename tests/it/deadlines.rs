@@ -296,3 +296,22 @@ fn a_slow_reader_gets_all() {
     assert!(connection.rest().len() > MUCH / 4);
     assert_eq!(gateway.finish().outcomes(), [("forwarded", "")]);
 }
+
+/// Nor does it help to be refused: an answer of our own waits for room as well.
+#[test]
+fn a_refused_sender_that_opens_no_window_is_left() {
+    const INITIAL_WINDOW_SIZE: u16 = 4;
+    let (_backend, gateway) = wordy();
+    let mut frames = Frames::connect(gateway.tls_address(), &[(INITIAL_WINDOW_SIZE, 0)]);
+    let head = block(&[
+        (b":method", b"POST"),
+        (b":scheme", b"https"),
+        (b":authority", b"localhost"),
+        (b":path", b"/nowhere"),
+    ]);
+    frames.send(HEADERS, END_HEADERS | END_STREAM, 1, &head);
+    while frames.next().is_some_and(|frame| frame.kind != RST_STREAM) {}
+    drop(frames);
+    ends(&gateway);
+    assert_eq!(gateway.finish().outcomes(), [("rejected", "no_route")]);
+}

@@ -610,3 +610,36 @@ fn a_refusal_is_not_followed_by_a_reset_of_a_stream_that_is_still_sending() {
     }
     assert!(backend.requests().is_empty());
 }
+
+/// Only END_STREAM ends a body. A stream reset with NO_ERROR, which servers use to say that they need no more, must
+/// not make a whole message of half an upload.
+#[test]
+fn half_an_upload_never_reaches_the_backend_as_a_whole() {
+    const NO_ERROR: [u8; 4] = [0; 4];
+    let backend = Backend::ok();
+    let gateway = Gateway::before(&backend);
+    for _ in 0..20 {
+        let before = backend.connections();
+        let mut frames = Frames::connect(gateway.tls_address(), &[]);
+        let head = fields(&[METHOD, SCHEME, AUTHORITY, PATH, TOKEN_FIELD]);
+        frames
+            .send(HEADERS, END_HEADERS, 1, &head)
+            .send(DATA, 0, 1, &[b'x'; 6000]);
+        crate::drain::wait_until("the upload to begin", || backend.connections() > before);
+        let last = [
+            crate::support::frames::frame(DATA, 0, 1, b"y"),
+            crate::support::frames::frame(RST_STREAM, 0, 1, &NO_ERROR),
+        ];
+        frames.connection.send(last.concat());
+    }
+    let story = gateway.finish();
+    assert!(
+        backend
+            .requests()
+            .iter()
+            .all(|request| request.complaint.is_some()),
+        "{:?}",
+        backend.requests()
+    );
+    assert_eq!(story.outcomes(), [("error", "client_closed"); 20]);
+}

@@ -432,3 +432,47 @@ fn a_sender_that_vanishes_within_a_head_was_never_there() {
     );
     assert_eq!(gateway.finish().outcomes(), [("forwarded", "")]);
 }
+
+/// A fault behind a request is answered behind its answer. Where that breaks off, there is no such place.
+#[test]
+fn a_fault_is_never_answered_inside_an_answer() {
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let backend = Backend::with(move |_| {
+        held.lock().unwrap().recv().unwrap();
+        let half = "x".repeat(500);
+        then_close(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: 600\r\n\r\n{half}"
+        ))
+    });
+    let gateway = Gateway::before(&backend);
+    let mut connection = gateway.connect_plain();
+    connection.post(&token_line(), b"{}");
+    backend.wait_for(1);
+    connection.send("garbage\n\n");
+    release.send(()).unwrap();
+    let received = String::from_utf8(connection.rest()).unwrap();
+    let (head, body) = received.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK"), "{received}");
+    assert!(body.bytes().all(|byte| byte == b'x'), "{received}");
+}
+
+/// HTTP/1.0 has no other sign of the end of a chunked upstream's answer than the end of the connection.
+#[test]
+fn an_answer_that_breaks_off_ends_in_a_reset_over_http_1_0() {
+    let broken = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    for (answer, reset) in [
+        (broken.to_owned(), true),
+        (format!("{broken}0\r\n\r\n"), false),
+    ] {
+        let backend = Backend::with(move |_| then_close(answer.as_str()));
+        let gateway = Gateway::before(&backend);
+        let mut connection = gateway.connect_plain();
+        connection.send(format!(
+            "POST /redox HTTP/1.0\r\nHost: a\r\n{}Content-Length: 2\r\n\r\n{{}}",
+            token_line()
+        ));
+        connection.rest();
+        assert_eq!(connection.was_reset(), reset);
+    }
+}

@@ -117,6 +117,7 @@ impl Stream for Tls {
 pub(crate) struct Connection {
     stream: Box<dyn Stream>,
     read: Vec<u8>,
+    reset: bool,
 }
 
 impl Connection {
@@ -124,6 +125,7 @@ impl Connection {
         Self {
             stream: Box::new(socket(address)),
             read: Vec::new(),
+            reset: false,
         }
     }
 
@@ -139,6 +141,7 @@ impl Connection {
         Self {
             stream: Box::new(Tls(StreamOwned::new(session, socket))),
             read: Vec::new(),
+            reset: false,
         }
     }
 
@@ -291,6 +294,11 @@ impl Connection {
         Some(self.read.drain(..length).collect())
     }
 
+    /// Whether the other side has reset the connection, as far as reading has shown.
+    pub(crate) fn was_reset(&self) -> bool {
+        self.reset
+    }
+
     /// Whether the other side has ended the connection; waits for it to do so or to say something.
     pub(crate) fn is_closed(&mut self) -> bool {
         self.read.is_empty() && self.fill() == 0
@@ -309,6 +317,7 @@ impl Connection {
                     ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe
                 ) =>
             {
+                self.reset |= error.kind() == ErrorKind::ConnectionReset;
                 0
             }
             Err(error) => panic!("nothing came: {error}"),
