@@ -16,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, join};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -26,9 +26,10 @@ use tokio_rustls::server::TlsStream;
 use super::activity::{Activity, InFlight, Phase};
 use super::drain::Drain;
 use super::http1::Guard;
-use super::http2::{self, Watched};
+use super::http2;
 use super::linger::{LINGER, close};
 use super::request_body::{Kept, RequestBody};
+use super::socket::{Reading, Writing};
 use super::{Close, ConnectionEvent, Fault, Handler, Peer, ServerLimits};
 use crate::clock::Timers;
 
@@ -110,13 +111,14 @@ impl<H: Handler> Service<H> {
         let stream = Rc::new(RefCell::new(stream));
         let activity = Rc::new(Activity::new(&self.timers, &self.limits));
         let guard = Guard::new(Rc::clone(&stream), Rc::clone(&activity), &self.limits);
+        let socket = join(guard, Writing::new(&stream, &activity, false));
         let mut builder = http1::Builder::new();
         builder
             .max_buf_size(READ_BUFFER)
             .preserve_header_case(self.limits.preserve_header_case);
         let service = service_fn(|request| self.call(request, &activity, peer));
         let end = {
-            let mut connection = pin!(builder.serve_connection(TokioIo::new(guard), service));
+            let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
             self.drive(&activity, |cx, drain| {
                 if drain {
                     connection.as_mut().graceful_shutdown();
@@ -135,7 +137,10 @@ impl<H: Handler> Service<H> {
     async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(&self, stream: S, peer: Peer) {
         let stream = Rc::new(RefCell::new(stream));
         let activity = Rc::new(Activity::new(&self.timers, &self.limits));
-        let watched = Watched::new(Rc::clone(&stream), Rc::clone(&activity));
+        let socket = join(
+            Reading(Rc::clone(&stream)),
+            Writing::new(&stream, &activity, true),
+        );
         let handler = Rc::clone(&self.handler);
         let limits = self.limits;
         let service = {
@@ -152,7 +157,7 @@ impl<H: Handler> Service<H> {
             })
         };
         let builder = http2::builder(&self.limits, &activity);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(watched), service));
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
         let end = self
             .drive(&activity, |cx, drain| {
                 if drain {

@@ -2,16 +2,13 @@
 //!
 //! The protocol itself is checked by hyper and h2. Bounds here keep what a peer can make us hold small.
 
-use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use http::request::Parts;
 use hyper::server::conn::http2::Builder;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::ServerLimits;
 use super::activity::{Activity, BodyPoll};
@@ -88,65 +85,4 @@ pub(super) fn is_too_large(head: &Parts, limits: &ServerLimits) -> bool {
     let authority = head.uri.authority().map_or(0, |it| it.as_str().len());
     let bytes = fields.sum::<usize>() + head.method.as_str().len() + target + authority;
     head.headers.len() > limits.header_count || bytes > limits.header_bytes
-}
-
-/// The socket of an HTTP/2 connection: as [`super::http1::Guard`], but without a look at the bytes.
-pub(super) struct Watched<S> {
-    stream: Rc<RefCell<S>>,
-    activity: Rc<Activity>,
-}
-
-impl<S> Watched<S> {
-    pub(super) fn new(stream: Rc<RefCell<S>>, activity: Rc<Activity>) -> Self {
-        Self { stream, activity }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, out)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes);
-        self.activity.wrote(written.is_ready());
-        written
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices);
-        self.activity.wrote(written.is_ready());
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.borrow().is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx);
-        self.activity.wrote(flushed.is_ready());
-        if flushed.is_ready() {
-            self.activity.flushed();
-        }
-        flushed
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)
-    }
 }

@@ -16,6 +16,7 @@ mod http2;
 mod linger;
 mod listener;
 mod request_body;
+mod socket;
 mod spec;
 pub mod tls;
 mod worker;

@@ -626,10 +626,7 @@ fn half_an_upload_never_reaches_the_backend_as_a_whole() {
             .send(HEADERS, END_HEADERS, 1, &head)
             .send(DATA, 0, 1, &[b'x'; 6000]);
         crate::drain::wait_until("the upload to begin", || backend.connections() > before);
-        let last = [
-            crate::support::frames::frame(DATA, 0, 1, b"y"),
-            crate::support::frames::frame(RST_STREAM, 0, 1, &NO_ERROR),
-        ];
+        let last = [frame(DATA, 0, 1, b"y"), frame(RST_STREAM, 0, 1, &NO_ERROR)];
         frames.connection.send(last.concat());
     }
     let story = gateway.finish();

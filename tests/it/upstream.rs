@@ -436,7 +436,7 @@ fn a_sender_that_vanishes_within_a_head_was_never_there() {
 /// A fault behind a request is answered behind its answer. Where that breaks off, there is no such place.
 #[test]
 fn a_fault_is_never_answered_inside_an_answer() {
-    let (release, held) = std::sync::mpsc::channel::<()>();
+    let (release, held) = channel::<()>();
     let held = std::sync::Mutex::new(held);
     let backend = Backend::with(move |_| {
         held.lock().unwrap().recv().unwrap();

@@ -4,8 +4,7 @@
 //! held here only while a head is incomplete or when the next message has come along already.
 //!
 //! When a fault is found, hyper is told that nothing more comes; the answer to the fault is written by
-//! [`crate::server::connection`], which owns the socket again once hyper is done. `shutdown` does nothing
-//! here for the same reason: closing in a way that lets an answer arrive is not hyper's business.
+//! [`crate::server::connection`], which owns the socket again once hyper is done.
 
 use std::cell::RefCell;
 use std::io;
@@ -13,7 +12,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::chunked::Chunked;
 use super::head::{Framing, HeadLimits, check, find_end};
@@ -223,44 +222,5 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 this.activity.head_began();
             }
         }
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes);
-        self.activity.wrote(written.is_ready());
-        written
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices);
-        self.activity.wrote(written.is_ready());
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.borrow().is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx);
-        self.activity.wrote(flushed.is_ready());
-        if flushed.is_ready() {
-            self.activity.flushed();
-        }
-        flushed
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_flush(cx)
     }
 }

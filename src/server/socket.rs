@@ -1,0 +1,86 @@
+//! The socket of a connection as hyper sees it: two halves of one stream that others keep a hold on.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::activity::Activity;
+
+/// Reads as it comes. HTTP/1.1 is read through [`super::http1::Guard`] instead.
+pub(super) struct Reading<S>(pub(super) Rc<RefCell<S>>);
+
+impl<S: AsyncRead + Unpin> AsyncRead for Reading<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, out)
+    }
+}
+
+/// Writes, and tells the connection's [`Activity`] whether the peer takes anything.
+pub(super) struct Writing<S> {
+    stream: Rc<RefCell<S>>,
+    activity: Rc<Activity>,
+    closes: bool,
+}
+
+impl<S> Writing<S> {
+    /// `closes`: whether hyper may end the connection itself. Where an answer has to arrive although its reader is
+    /// still sending, that is not its business.
+    pub(super) fn new(stream: &Rc<RefCell<S>>, activity: &Rc<Activity>, closes: bool) -> Self {
+        Self {
+            stream: Rc::clone(stream),
+            activity: Rc::clone(activity),
+            closes,
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Writing<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes);
+        self.activity.wrote(written.is_ready());
+        written
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices);
+        self.activity.wrote(written.is_ready());
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.borrow().is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx);
+        self.activity.wrote(flushed.is_ready());
+        if flushed.is_ready() {
+            self.activity.flushed();
+        }
+        flushed
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.closes {
+            Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)
+        } else {
+            self.poll_flush(cx)
+        }
+    }
+}
