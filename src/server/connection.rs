@@ -298,17 +298,19 @@ async fn answer_stream<H: Handler>(
     activity: Rc<Activity>,
     peer: Peer,
     limits: ServerLimits,
-) -> Result<Response<Either<Tracked<H::Body>, Full<Bytes>>>, Close> {
-    let (head, body) = request.into_parts();
-    if http2::is_too_large(&head, &limits) {
-        let answer = handler.refuse(Fault::HeaderTooLarge, peer, Instant::now());
-        return Ok(answer.map(|text| Either::Right(Full::new(text))));
-    }
+) -> Result<Response<Tracked<Either<H::Body, Full<Bytes>>>>, Close> {
     let in_flight = InFlight::new(&activity);
+    let (head, body) = request.into_parts();
     let (body, kept) = RequestBody::shared(body);
-    let response = handler.call(Request::from_parts(head, body), peer).await?;
+    let response = if http2::is_too_large(&head, &limits) {
+        let refusal = handler.refuse(Fault::HeaderTooLarge, peer, Instant::now());
+        refusal.map(|text| Either::Right(Full::new(text)))
+    } else {
+        let request = Request::from_parts(head, body);
+        handler.call(request, peer).await?.map(Either::Left)
+    };
     let kept = Some((kept, activity));
-    Ok(response.map(|body| Either::Left(Tracked::new(body, in_flight, kept))))
+    Ok(response.map(|body| Tracked::new(body, in_flight, kept)))
 }
 
 /// An answer's body; the request is in flight until it is dropped.

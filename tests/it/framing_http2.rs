@@ -588,7 +588,11 @@ fn a_refusal_is_not_followed_by_a_reset_of_a_stream_that_is_still_sending() {
     ]);
     let dead = crate::support::text("http://127.0.0.1:1", "", "");
     let failed = good_and("content-length", "300000");
-    for (head, status) in [(&refused, b"401"), (&failed, b"502")] {
+    let mut many = fields(&[METHOD, SCHEME, AUTHORITY, PATH]);
+    for number in 0..150 {
+        many.extend(block(&[(format!("x-{number}").as_bytes(), b"a")]));
+    }
+    for (head, status) in [(&refused, b"401"), (&many, b"431"), (&failed, b"502")] {
         if status == b"502" {
             gateway.replace_plan(&dead);
         }
