@@ -97,10 +97,15 @@ mod tests {
             assert_eq!(passed.bytes, two, "{piece}");
             assert!(!passed.fault);
         }
-        let bad = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nhello";
-        for piece in 1..=bad.len() {
-            let passed = pass(bad, piece, &limits);
-            assert!(passed.fault && passed.bytes.is_empty(), "{piece}");
+        let bad: [&[u8]; 2] = [
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nhello",
+            b"\r\n\r",
+        ];
+        for bad in bad {
+            for piece in 1..=bad.len() {
+                let passed = pass(bad, piece, &limits);
+                assert!(passed.fault && passed.bytes.is_empty(), "{piece}");
+            }
         }
     }
 }

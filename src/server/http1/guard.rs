@@ -84,7 +84,13 @@ impl<S> Guard<S> {
     fn step(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
         match &mut self.place {
             Place::Head { scanned } => {
-                if self.empty_line && bytes.starts_with(b"\r") {
+                // The one that is passed over may be among these bytes still, if it came in pieces.
+                let behind = if self.empty_line {
+                    Some(bytes)
+                } else {
+                    bytes.strip_prefix(b"\r\n")
+                };
+                if behind.is_some_and(|rest| rest.starts_with(b"\r")) {
                     return Err(Fault::Malformed);
                 }
                 let Some(end) = find_end(bytes, *scanned)? else {
