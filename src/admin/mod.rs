@@ -42,7 +42,14 @@ pub struct Admin {
 /// # Errors
 /// When the address cannot be had.
 pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
+    adopt(std::net::TcpListener::bind(address)?)
+}
+
+/// Takes a socket that is open already.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn adopt(listener: std::net::TcpListener) -> io::Result<std::net::TcpListener> {
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

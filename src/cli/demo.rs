@@ -17,7 +17,7 @@ use rustls_pki_types::CertificateDer;
 
 use self::backend::Backend;
 use self::sender::Sender;
-use super::serve::{Serving, start};
+use super::serve::{Serving, Start, start};
 use super::{fail, print, say, token};
 use crate::clock;
 use crate::config::{self, Environment, Unusable};
@@ -68,7 +68,7 @@ impl Stage {
         let compiled = report
             .compiled
             .ok_or_else(|| report_text(&report.findings))?;
-        let serving = start(compiled, None)?;
+        let serving = start(compiled, Start::default())?;
         let gateway = *serving.addresses().first().ok_or("no listener")?;
         Ok(Self {
             folder,

@@ -6,10 +6,15 @@
 mod check;
 mod config;
 mod demo;
+mod manager;
+mod reload;
 mod run;
 pub mod serve;
 mod shell;
+mod successor;
+mod supervise;
 mod token;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

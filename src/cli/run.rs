@@ -4,14 +4,15 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
 use super::check::say_findings;
 use super::fail;
-use super::serve::{Serving, StartError, start};
+use super::manager;
+use super::reload::log_finding;
+use super::serve::{Start, StartError, start};
+use super::supervise::{Rules, inherited, supervise};
 use crate::clock;
-use crate::config::{self, Finding, LogFormat, LogLevel, LogSpec, Process};
-use crate::server::Stop;
+use crate::config::{self, LogFormat, LogLevel, LogSpec, Process};
+use crate::server::BindError;
 use crate::telemetry::{self, Format};
 
 pub(super) fn run(file: &Path) -> ExitCode {
@@ -34,11 +35,35 @@ pub(super) fn run(file: &Path) -> ExitCode {
         let output: Box<dyn Write + Send> = Box::new(std::io::stdout());
         (output, format(log, std::io::stdout().is_terminal()))
     });
-    let serving = match start(compiled, access) {
+    let sockets = match inherited() {
+        Ok(sockets) => sockets,
+        Err(error) => {
+            return fail(
+                &format!("was handed what is no listening socket: {error}"),
+                "",
+            );
+        }
+    };
+    let watchdog = manager::watchdog();
+    let rules = Rules {
+        file: file.to_owned(),
+        files: report.files,
+        watch: compiled.watch_files,
+        workers: compiled.workers,
+        drain_delay: compiled.drain_delay,
+        watchdog,
+    };
+    let with = Start {
+        access,
+        sockets,
+        // Several beats for each look at them.
+        heartbeat: watchdog.map(|every| every / 8),
+    };
+    let serving = match start(compiled, with) {
         Ok(serving) => serving,
         Err(error) => return fail(&error.to_string(), help(&error)),
     };
-    match supervise(serving) {
+    match supervise(serving, rules) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => fail(
             "a worker failed",
@@ -46,20 +71,6 @@ pub(super) fn run(file: &Path) -> ExitCode {
         ),
         Err(error) => fail(&format!("cannot listen for signals: {error}"), ""),
     }
-}
-
-/// A warning about the configuration, for those who read the log with a program.
-fn log_finding(finding: &Finding) {
-    tracing::warn!(
-        file = %finding.file,
-        line = finding.line,
-        column = finding.column,
-        setting = %finding.path,
-        found = %finding.found,
-        expected = %finding.expected,
-        help = finding.hint.as_deref(),
-        "configuration"
-    );
 }
 
 fn level(level: LogLevel) -> tracing::Level {
@@ -83,8 +94,12 @@ fn format(log: LogSpec, terminal: bool) -> Format {
 
 fn help(error: &StartError) -> &'static str {
     use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
-    let StartError::Bind(_, error) = error else {
-        return "";
+    let error = match error {
+        StartError::Bind(BindError::Address(_, error)) => error,
+        StartError::Bind(BindError::Unclaimed(_)) => {
+            return "the address in the socket unit (ListenStream=) and the listener's have to be the same, such as 0.0.0.0:8443";
+        }
+        StartError::Resources(_) => return "",
     };
     let known = [
         (
@@ -104,79 +119,4 @@ fn help(error: &StartError) -> &'static str {
         .iter()
         .find(|(kind, _)| *kind == error.kind())
         .map_or("", |(_, help)| help)
-}
-
-fn announce(serving: &Serving) {
-    for address in serving.addresses() {
-        tracing::info!(%address, "listening");
-    }
-    if let Some(address) = serving.admin_address() {
-        tracing::info!(%address, "admin listening");
-    }
-}
-
-/// The signals that mean something to us.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// The next signal to stop.
-    async fn stop(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                // Without this it would end the process, and a feed with it.
-                _ = self.hang_up.recv() => {
-                    tracing::warn!("this version cannot reload its configuration; restart it to take up changes");
-                }
-            }
-        }
-    }
-}
-
-/// Waits for the end: the first signal drains, the second cuts. `false` if a worker failed.
-fn supervise(mut serving: Serving) -> std::io::Result<bool> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let unasked = runtime.block_on(async {
-        let mut signals = Signals::new()?;
-        // Not before: whoever waits for this line may send a signal at once.
-        announce(&serving);
-        tokio::select! {
-            () = signals.stop() => {}
-            // A worker ends by itself only when something is badly wrong. The others finish what they have.
-            _ = serving.worker_ended() => {
-                tracing::error!("a worker ended unasked");
-                serving.stop(Stop::Drain);
-                return Ok::<_, std::io::Error>(true);
-            }
-        }
-        tracing::info!("draining: no new connections, requests in flight finish");
-        serving.stop(Stop::Drain);
-        loop {
-            tokio::select! {
-                () = signals.stop() => {
-                    tracing::warn!("told to stop again: cutting what is in flight");
-                    serving.stop(Stop::Now);
-                }
-                left = serving.worker_ended() => if !left { return Ok(false) },
-            }
-        }
-    })?;
-    let clean = serving.join();
-    tracing::info!("stopped");
-    Ok(clean && !unasked)
 }

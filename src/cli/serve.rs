@@ -1,28 +1,30 @@
 //! Wires the rooms together: from a compiled configuration to a running gateway. `run`, `demo` and the tests all
 //! start it here.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{oneshot, watch};
 
 use crate::admin::{self, Admin};
 use crate::clock;
-use crate::config::Compiled;
+use crate::config::{CertificateInfo, Compiled};
 use crate::gateway::plan::Plan;
 use crate::gateway::{Gateway, LABELS};
-use crate::server::{self, Running, Stop, WorkerContext};
+use crate::server::{self, BindError, Running, Settings, Stop, WorkerContext};
 use crate::telemetry::{AccessLog, AccessSink, AccessWriter, Format, Metrics, ProcessMetrics};
 
 /// Why a gateway did not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// An address could not be opened.
-    Bind(SocketAddr, std::io::Error),
+    /// A listener could not be opened.
+    Bind(BindError),
     /// A thread, a runtime or random numbers could not be had.
     Resources(String),
 }
@@ -30,7 +32,7 @@ pub enum StartError {
 impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Bind(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Bind(error) => error.fmt(f),
             Self::Resources(what) => write!(f, "cannot start: {what}"),
         }
     }
@@ -51,28 +53,66 @@ pub struct Serving {
     /// Held so that workers see the plan's source alive; a reload sends the next plan here.
     plans: watch::Sender<Arc<Plan>>,
     metrics: Metrics,
+    process: ProcessMetrics,
+    certificates: Vec<CertificateInfo>,
+    fixed: BTreeMap<String, String>,
+}
+
+/// What a gateway is started with besides its configuration.
+#[derive(Default)]
+pub struct Start {
+    /// Where access lines go, and in which form; nowhere by default.
+    pub access: Option<(Box<dyn Write + Send>, Format)>,
+    /// Listening sockets that are open already. Each has to be one that the configuration asks for.
+    pub sockets: Vec<TcpListener>,
+    /// How often each worker shows that it still turns.
+    pub heartbeat: Option<Duration>,
 }
 
 struct AdminThread {
+    socket: TcpListener,
     address: SocketAddr,
     end: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
 
-/// Starts everything. Access lines go to `access` in this format, or nowhere.
+impl AdminThread {
+    fn end(self) {
+        let _ = self.end.send(());
+        // A panic there has been reported by the panic itself.
+        let _ = self.thread.join();
+    }
+}
+
+/// Which settings differ, and how.
+fn changes(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<String> {
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let differs = |name: &&&String| before.get(**name) != after.get(**name);
+    names
+        .iter()
+        .filter(differs)
+        .map(|name| (*name).clone())
+        .collect()
+}
+
+/// Starts everything.
 ///
 /// # Errors
 /// [`StartError`]; nothing stays open.
-pub fn start(
-    compiled: Compiled,
-    access: Option<(Box<dyn Write + Send>, Format)>,
-) -> Result<Serving, StartError> {
+pub fn start(compiled: Compiled, with: Start) -> Result<Serving, StartError> {
+    let fixed = fixed(&compiled);
+    let mut sockets = with.sockets;
     // The first random draw of a process is slow; here it delays nobody's handshake.
     server::tls::warm_up();
     let admin = match compiled.admin {
         Some(address) => {
-            let socket = admin::bind(address).map_err(|error| StartError::Bind(address, error))?;
-            Some(socket)
+            let own =
+                |socket: &mut TcpListener| socket.local_addr().is_ok_and(|own| own == address);
+            let socket = match sockets.extract_if(.., own).next() {
+                Some(socket) => admin::adopt(socket),
+                None => admin::bind(address),
+            };
+            Some(socket.map_err(|error| StartError::Bind(BindError::Address(address, error)))?)
         }
         None => None,
     };
@@ -81,20 +121,21 @@ pub fn start(
         .iter()
         .map(|spec| Arc::clone(&spec.name))
         .collect();
-    let bound = server::bind(compiled.listeners, compiled.server, compiled.workers)
-        .map_err(|(address, error)| StartError::Bind(address, error))?;
+    let settings = Settings {
+        listeners: compiled.listeners,
+        limits: compiled.server,
+    };
+    let bound = server::bind(settings, sockets, compiled.workers).map_err(StartError::Bind)?;
     let addresses = bound.addresses();
 
     let metrics = Metrics::new(LABELS);
     let process = metrics.process().map_err(resources)?;
-    process.configuration(true, clock::unix_now().0);
-    for certificate in &compiled.certificates {
-        process.certificate(&certificate.name, certificate.not_after.0);
-    }
-    let (sink, writer) = open_log(access, &process)?.unzip();
+    process.started(clock::unix_now().0);
+    show_certificates(&process, &compiled.certificates);
+    let (sink, writer) = open_log(with.access, &process)?.unzip();
     let (plans, plan) = watch::channel(Arc::new(compiled.plan));
     let make = maker(plan, names, metrics.clone(), sink)?;
-    let running = bound.spawn(make).map_err(resources)?;
+    let running = bound.spawn(with.heartbeat, make).map_err(resources)?;
     let admin = admin
         .map(|socket| serve_admin(socket, &running, metrics.clone()))
         .transpose()?;
@@ -105,7 +146,36 @@ pub fn start(
         writer,
         plans,
         metrics,
+        process,
+        certificates: compiled.certificates,
+        fixed,
     })
+}
+
+fn show_certificates(process: &ProcessMetrics, certificates: &[CertificateInfo]) {
+    let certificates = certificates.iter();
+    process.certificates(certificates.map(|info| (&*info.name, info.not_after.0)));
+}
+
+/// The settings that only a start takes up, each with its value.
+fn fixed(compiled: &Compiled) -> BTreeMap<String, String> {
+    let mut fixed = BTreeMap::from([
+        ("admin".to_owned(), format!("{:?}", compiled.admin)),
+        ("log".to_owned(), format!("{:?}", compiled.log)),
+        ("workers".to_owned(), compiled.workers.to_string()),
+        ("listeners".to_owned(), compiled.listeners.len().to_string()),
+    ]);
+    for (index, spec) in compiled.listeners.iter().enumerate() {
+        let tls = spec.tls.is_some();
+        let settings = [
+            ("name", spec.name.to_string()),
+            ("address", spec.address.to_string()),
+            ("tls", tls.to_string()),
+            ("max_connections", spec.max_connections.to_string()),
+        ];
+        fixed.extend(settings.map(|(name, value)| (format!("listeners[{index}].{name}"), value)));
+    }
+    fixed
 }
 
 fn open_log(
@@ -160,11 +230,12 @@ fn random() -> Result<u64, StartError> {
 }
 
 fn serve_admin(
-    socket: std::net::TcpListener,
+    socket: TcpListener,
     running: &Running,
     metrics: Metrics,
 ) -> Result<AdminThread, StartError> {
     let address = socket.local_addr().map_err(resources)?;
+    let copy = socket.try_clone().map_err(resources)?;
     let admin = Admin {
         metrics,
         stop: running.signal(),
@@ -184,6 +255,7 @@ fn serve_admin(
         }
     });
     Ok(AdminThread {
+        socket: copy,
         address,
         end,
         thread: thread.map_err(resources)?,
@@ -206,9 +278,70 @@ impl Serving {
         &self.metrics
     }
 
-    /// Puts a new plan into force for requests that begin from now on.
-    pub fn replace_plan(&self, plan: Plan) {
-        self.plans.send_replace(Arc::new(plan));
+    /// Puts a configuration into force: for connections and requests that begin from now on, all of it at once.
+    /// `trigger` is one of [`crate::telemetry::RELOAD_TRIGGERS`].
+    ///
+    /// # Errors
+    /// The settings that only a start takes up, where they have changed; then everything stays as it was.
+    pub fn reload(&mut self, compiled: Compiled, trigger: &str) -> Result<(), Vec<String>> {
+        let changed = changes(&self.fixed, &fixed(&compiled));
+        self.process
+            .reloaded(trigger, changed.is_empty(), clock::unix_now().0);
+        if !changed.is_empty() {
+            return Err(changed);
+        }
+        let mut listeners = compiled.listeners;
+        let mut certificates = compiled.certificates;
+        for (new, old) in listeners.iter_mut().zip(&self.running.settings().listeners) {
+            if new.tls_digest == old.tls_digest {
+                // Sessions that were begun under it can be taken up again.
+                new.tls.clone_from(&old.tls);
+                let kept = self.certificates.iter();
+                let kept: Vec<_> = kept
+                    .filter(|info| info.listener == old.name)
+                    .cloned()
+                    .collect();
+                certificates.retain(|info| info.listener != new.name);
+                certificates.extend(kept);
+            }
+        }
+        show_certificates(&self.process, &certificates);
+        self.certificates = certificates;
+        self.running.replace_settings(Settings {
+            listeners,
+            limits: compiled.server,
+        });
+        self.plans.send_replace(Arc::new(compiled.plan));
+        Ok(())
+    }
+
+    /// A configuration was offered that is not valid; everything stays as it was.
+    pub fn reload_failed(&self, trigger: &str) {
+        self.process.reloaded(trigger, false, clock::unix_now().0);
+    }
+
+    /// All listening sockets, for a successor to go on with.
+    ///
+    /// # Errors
+    /// When descriptors run short.
+    pub fn sockets(&self) -> std::io::Result<Vec<TcpListener>> {
+        let mut sockets = self.running.sockets()?;
+        if let Some(admin) = &self.admin {
+            sockets.push(admin.socket.try_clone()?);
+        }
+        Ok(sockets)
+    }
+
+    /// Ends the admin listener: a successor answers in its place.
+    pub fn end_admin(&mut self) {
+        if let Some(admin) = self.admin.take() {
+            admin.end();
+        }
+    }
+
+    /// How often each worker has shown that it still turns; see [`Start::heartbeat`].
+    pub fn beats(&self) -> Vec<u64> {
+        self.running.beats()
     }
 
     /// Stops gently or at once.
@@ -229,9 +362,7 @@ impl Serving {
         let clean = self.running.join();
         // Ends after the workers, so that a drain can be watched to its end.
         if let Some(admin) = self.admin {
-            let _ = admin.end.send(());
-            // A panic there has been reported by the panic itself.
-            let _ = admin.thread.join();
+            admin.end();
         }
         if self.writer.is_some_and(|writer| !writer.join()) {
             tracing::warn!("the last access lines are lost: nobody reads standard output");

@@ -1,5 +1,6 @@
 //! What all parts of compiling share: the places of settings, the findings so far, the machine.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use super::Environment;
@@ -15,6 +16,8 @@ pub(super) struct Context<'a> {
     pub(super) now: UnixTime,
     /// Where relative paths begin.
     pub(super) base: &'a Path,
+    /// Every file that was asked for, whether or not it could be read.
+    pub(super) files: RefCell<Vec<PathBuf>>,
 }
 
 impl Context<'_> {
@@ -76,9 +79,11 @@ impl Context<'_> {
         self.places.has(path)
     }
 
-    /// A file that the configuration names.
+    /// A file that the configuration names. From here on it is one whose content matters.
     pub(super) fn resolve(&self, file: &str) -> PathBuf {
-        self.base.join(file)
+        let path = self.base.join(file);
+        self.files.borrow_mut().push(path.clone());
+        path
     }
 
     pub(super) fn at(&self, path: &str) -> At {

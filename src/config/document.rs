@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::value::{DurationText, RateText, SizeText};
 use super::words::{
     Challenge, Cipher, HeaderCase, LogFormat, LogLevel, Off, OnReject, ProxyProtocol, Reply,
-    SchemeName, TlsVersion,
+    SchemeName, TlsVersion, WatchFiles,
 };
 
 /// Configuration of countersign, a gateway that verifies webhook senders in front of unmodified backends.
@@ -39,6 +39,8 @@ pub(super) struct Document {
     pub(super) trusted_proxies: Vec<String>,
     /// Timeouts; `request_body_idle`, `connect` and `response` may be set again inside a route.
     pub(super) timeouts: Timeouts,
+    /// Whether a change of this file, or of a certificate, key or token file it names, is taken up without a signal.
+    pub(super) watch_files: WatchFiles,
     /// Threads that serve requests, 1 to 1024; the default is one for each processor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) workers: Option<u64>,
@@ -260,6 +262,9 @@ pub(super) struct Timeouts {
     pub(super) response: DurationText,
     /// For requests in flight when the gateway is told to stop.
     pub(super) drain: DurationText,
+    /// When told to stop: how long to go on as before, but no longer ready, so that load balancers and clients with
+    /// open connections leave by themselves.
+    pub(super) drain_delay: DurationText,
 }
 
 impl Default for Timeouts {
@@ -272,6 +277,7 @@ impl Default for Timeouts {
             connect: "5s".into(),
             response: "110s".into(),
             drain: "130s".into(),
+            drain_delay: "1s".into(),
         }
     }
 }

@@ -42,9 +42,10 @@ pub use diagnostic::{Finding, Severity};
 pub use environment::{Environment, Process, Unusable};
 pub use words::{LogFormat, LogLevel};
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use diagnostic::{At, Findings};
 use document::Document;
@@ -61,6 +62,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What runs; only where no finding is an error.
     pub compiled: Option<Compiled>,
+    /// The configuration file and every file it names, readable or not: a change to one of them may change what runs.
+    pub files: Vec<PathBuf>,
     effective: Option<String>,
 }
 
@@ -105,12 +108,13 @@ pub fn load(path: &Path, env: &dyn Environment, now: UnixTime) -> Report {
                 path: String::new(),
             };
             findings.add(Finding::error(&at, found, expected));
-            return report(findings.finish(&file, ""), None);
+            return report(findings.finish(&file, ""), None, vec![path.to_owned()]);
         }
     };
     let base = path.parent().unwrap_or(Path::new(""));
-    let compiled = compile_text(&text, base, env, now, &mut findings);
-    report(findings.finish(&file, &text), compiled)
+    let mut files = vec![path.to_owned()];
+    let compiled = compile_text(&text, base, env, now, &mut findings, &mut files);
+    report(findings.finish(&file, &text), compiled, files)
 }
 
 /// The effective configuration: defaults filled in, every secret masked.
@@ -130,7 +134,11 @@ pub fn schema() -> String {
     format!("{:#}\n", Shape::new().json())
 }
 
-fn report(findings: Vec<Finding>, compiled: Option<(Document, Compiled)>) -> Report {
+fn report(
+    findings: Vec<Finding>,
+    compiled: Option<(Document, Compiled)>,
+    files: Vec<PathBuf>,
+) -> Report {
     let (errors, _) = diagnostic::count(&findings);
     let (document, compiled) = compiled.filter(|_| errors == 0).unzip();
     let workers = compiled
@@ -140,6 +148,7 @@ fn report(findings: Vec<Finding>, compiled: Option<(Document, Compiled)>) -> Rep
     Report {
         findings,
         compiled,
+        files,
         effective,
     }
 }
@@ -180,6 +189,7 @@ fn compile_text(
     env: &dyn Environment,
     now: UnixTime,
     findings: &mut Findings,
+    files: &mut Vec<PathBuf>,
 ) -> Option<(Document, Compiled)> {
     let mut root = source::parse(text, findings)?;
     interpolate::interpolate(&mut root, env, findings);
@@ -204,7 +214,9 @@ fn compile_text(
         env,
         now,
         base,
+        files: RefCell::default(),
     };
-    let compiled = compile::compile(&mut context, &document)?;
-    Some((document, compiled))
+    let compiled = compile::compile(&mut context, &document);
+    files.append(context.files.get_mut());
+    Some((document, compiled?))
 }

@@ -62,6 +62,17 @@ words! {
     }
 }
 words! {
+    /// Whether files are watched.
+    #[derive(Default)]
+    WatchFiles {
+        /// Their content is looked at every few seconds.
+        #[default]
+        On = "on",
+        /// Only a signal makes the gateway read them again.
+        Off = "off",
+    }
+}
+words! {
     /// A TLS version.
     #[derive(Default)]
     TlsVersion {

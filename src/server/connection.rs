@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -44,6 +44,16 @@ pub(super) struct Service<H> {
 }
 
 impl<H: Handler> Service<H> {
+    /// The same with other limits.
+    pub(super) fn with(&self, limits: ServerLimits) -> Self {
+        Self {
+            handler: Rc::clone(&self.handler),
+            timers: self.timers.clone(),
+            limits,
+            drain: self.drain.clone(),
+        }
+    }
+
     /// Serves one accepted connection to its end.
     pub(super) async fn serve(
         &self,
@@ -185,7 +195,12 @@ impl<H: Handler> Service<H> {
     ) -> Result<Response<Tracked<H::Body>>, Close> {
         let in_flight = InFlight::new(activity);
         let request = request.map(RequestBody::alone);
-        let response = Rc::clone(&self.handler).call(request, peer).await?;
+        let mut response = Rc::clone(&self.handler).call(request, peer).await?;
+        if self.drain.is_leaving() {
+            // Told so, a client takes its next request elsewhere, instead of sending it into our closing the connection.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
         Ok(response.map(|body| Tracked::new(body, in_flight, None)))
     }
 

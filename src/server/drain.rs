@@ -10,6 +10,8 @@ use tokio::sync::{Notify, watch};
 pub enum Stop {
     /// Not at all.
     Not,
+    /// All goes on, but whoever asks is told to go elsewhere: readiness has ended, and answers close their connections.
+    Leave,
     /// Listeners close, idle connections go, requests in flight finish.
     Drain,
     /// Now, whatever is in flight.
@@ -23,6 +25,7 @@ pub(super) struct Drain {
 }
 
 struct Shared {
+    leaving: Cell<bool>,
     draining: Cell<bool>,
     begins: Notify,
     open: Cell<usize>,
@@ -32,6 +35,7 @@ struct Shared {
 impl Drain {
     pub(super) fn new() -> Self {
         let shared = Shared {
+            leaving: Cell::new(false),
             draining: Cell::new(false),
             begins: Notify::new(),
             open: Cell::new(0),
@@ -40,6 +44,16 @@ impl Drain {
         Self {
             shared: Rc::new(shared),
         }
+    }
+
+    /// From here on answers close their connections.
+    pub(super) fn leave(&self) {
+        self.shared.leaving.set(true);
+    }
+
+    /// Whether answers close their connections.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.shared.leaving.get()
     }
 
     pub(super) fn begin(&self) {

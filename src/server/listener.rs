@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -33,6 +33,25 @@ pub(super) fn open(
     Ok((sockets, address))
 }
 
+/// Makes sockets that were handed in ready to be served by so many workers: all of them are kept, and where they are
+/// fewer than the workers some are shared.
+pub(super) fn adopt(
+    sockets: Vec<std::net::TcpListener>,
+    workers: usize,
+) -> io::Result<Vec<std::net::TcpListener>> {
+    let mut all = Vec::new();
+    for socket in &sockets {
+        // Whoever opened it may have other habits.
+        set_options(&SockRef::from(socket))?;
+    }
+    for number in 0..workers.max(sockets.len()) {
+        if let Some(socket) = sockets.get(number % sockets.len().max(1)) {
+            all.push(socket.try_clone()?);
+        }
+    }
+    Ok(all)
+}
+
 /// `SO_REUSEPORT` would let a second process of the same user take part of the traffic without a word.
 fn check_free(address: SocketAddr) -> io::Result<()> {
     let socket = Socket::new(
@@ -53,13 +72,17 @@ fn open_one(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     )?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
-    // Accepted sockets inherit both, which saves system calls for each.
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_PROBES))?;
-    socket.set_nonblocking(true)?;
+    set_options(&socket)?;
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+fn set_options(socket: &Socket) -> io::Result<()> {
+    // Accepted sockets inherit both, which saves system calls for each.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_PROBES))?;
+    socket.set_nonblocking(true)
 }
 
 /// Hands out connections, never errors.

@@ -6,6 +6,7 @@
 //! order does not compile, and tests learn the port from [`Bound::addresses`].
 
 mod activity;
+mod bind;
 mod connection;
 mod drain;
 #[doc(hidden)]
@@ -16,13 +17,16 @@ mod http2;
 mod linger;
 mod listener;
 mod request_body;
+mod running;
 mod socket;
 mod spec;
 pub mod tls;
 mod worker;
 
+pub use bind::{BindError, Bound, bind};
 pub use drain::Stop;
 pub use handler::{Close, ConnectionEvent, Fault, Handler, Peer};
 pub use request_body::{BodyFault, RequestBody};
-pub use spec::{ListenerSpec, ServerLimits};
-pub use worker::{Bound, Running, WorkerContext, bind};
+pub use running::Running;
+pub use spec::{ListenerSpec, ServerLimits, Settings};
+pub use worker::WorkerContext;

@@ -4,6 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// All that may change while a server runs. A connection keeps what it began with.
+///
+/// The number of listeners, their addresses, and whether they end TLS stay as they are.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// In configured order.
+    pub listeners: Vec<ListenerSpec>,
+    /// What holds on all of them.
+    pub limits: ServerLimits,
+}
+
 /// One listening address.
 #[derive(Clone, Debug)]
 pub struct ListenerSpec {
@@ -13,6 +24,8 @@ pub struct ListenerSpec {
     pub address: SocketAddr,
     /// `None` for plain HTTP/1.1.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Stands for all that `tls` was made of, so that equal ones can be told.
+    pub tls_digest: Option<[u8; 32]>,
     /// Connections open at once, over all workers; further ones wait in the kernel's queue.
     pub max_connections: usize,
 }

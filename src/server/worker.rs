@@ -1,18 +1,18 @@
-//! Workers: one thread, one runtime, one listening socket per address each.
+//! A worker: one thread, one runtime, a listening socket of its own for each address.
 
-use std::io;
-use std::net::SocketAddr;
+use std::cell::RefCell;
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, watch};
 
 use super::connection::Service;
 use super::drain::{Drain, reached};
-use super::listener::{Listener, open};
-use super::{ConnectionEvent, Handler, ListenerSpec, Peer, ServerLimits, Stop};
+use super::listener::Listener;
+use super::{ConnectionEvent, Handler, Peer, Settings, Stop};
 use crate::clock::Timers;
 
 /// What a worker's handler is made from.
@@ -23,203 +23,57 @@ pub struct WorkerContext {
     pub timers: Timers,
 }
 
-/// Listening, not serving yet.
-pub struct Bound {
-    listeners: Vec<BoundListener>,
-    limits: ServerLimits,
-    workers: usize,
+/// What one worker has to do.
+pub(super) struct Work {
+    pub(super) index: usize,
+    pub(super) shares: Vec<Share>,
+    pub(super) settings: watch::Receiver<Arc<Settings>>,
+    pub(super) signal: watch::Receiver<Stop>,
+    /// How often to show a sign of life, and where.
+    pub(super) heartbeat: Option<(Duration, Arc<AtomicU64>)>,
 }
 
-struct BoundListener {
-    spec: ListenerSpec,
-    address: SocketAddr,
-    sockets: Vec<std::net::TcpListener>,
-    room: Arc<Semaphore>,
+/// A socket that a worker accepts from.
+pub(super) struct Share {
+    /// Of the listener, in [`Settings::listeners`].
+    pub(super) position: usize,
+    pub(super) socket: TcpListener,
+    pub(super) room: Arc<Semaphore>,
 }
 
-/// Opens all listening sockets.
-///
-/// # Errors
-/// The address that could not be opened, and why.
-pub fn bind(
-    listeners: Vec<ListenerSpec>,
-    limits: ServerLimits,
-    workers: usize,
-) -> Result<Bound, (SocketAddr, io::Error)> {
-    let workers = workers.max(1);
-    let mut bound = Vec::with_capacity(listeners.len());
-    for spec in listeners {
-        let (sockets, address) =
-            open(spec.address, workers).map_err(|error| (spec.address, error))?;
-        let room = Arc::new(Semaphore::new(
-            spec.max_connections.clamp(1, Semaphore::MAX_PERMITS),
-        ));
-        bound.push(BoundListener {
-            spec,
-            address,
-            sockets,
-            room,
-        });
-    }
-    Ok(Bound {
-        listeners: bound,
-        limits,
-        workers,
-    })
-}
-
-impl Bound {
-    /// The addresses, in the order of the listeners.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners
-            .iter()
-            .map(|listener| listener.address)
-            .collect()
-    }
-
-    /// Starts the workers and waits until each has its handler. `make` runs once on each worker's thread, inside
-    /// its runtime.
-    ///
-    /// # Errors
-    /// When a thread, a runtime or a handler cannot be had; workers already started stop at once.
-    pub fn spawn<H: Handler>(
-        self,
-        make: impl Fn(WorkerContext) -> Option<Rc<H>> + Send + Sync + 'static,
-    ) -> io::Result<Running> {
-        let make = Arc::new(make);
-        let (stop, signal) = watch::channel(Stop::Not);
-        let (end, ends) = mpsc::unbounded_channel();
-        let (ready, started) = std::sync::mpsc::channel();
-        let mut threads = Vec::with_capacity(self.workers);
-        for (index, sockets) in shares(self.listeners, self.workers).into_iter().enumerate() {
-            let (make, signal, limits) = (Arc::clone(&make), signal.clone(), self.limits);
-            let (end, ready) = (End(end.clone()), ready.clone());
-            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
-            threads.push(thread.spawn(move || {
-                let _end = end;
-                // A local runtime cannot change threads, so it is made where it runs.
-                let runtime = Builder::new_current_thread()
-                    .enable_all()
-                    .build_local(LocalOptions::default())?;
-                let made = runtime.block_on(work(index, sockets, limits, signal, ready, &*make));
-                // A name look-up may still sit in a blocking thread; nothing waits for it any more.
-                runtime.shutdown_background();
-                made.ok_or_else(|| io::Error::other("no handler"))
-            })?);
-        }
-        drop(ready);
-        if started.iter().take(threads.len()).count() < threads.len() {
-            return Err(io::Error::other("a worker did not start"));
-        }
-        Ok(Running {
-            stop,
-            threads,
-            ends,
-        })
-    }
-}
-
-/// What one worker listens on.
-struct Share {
-    spec: ListenerSpec,
-    socket: std::net::TcpListener,
-    room: Arc<Semaphore>,
-}
-
-fn shares(listeners: Vec<BoundListener>, workers: usize) -> Vec<Vec<Share>> {
-    let mut shares: Vec<Vec<Share>> = std::iter::repeat_with(Vec::new).take(workers).collect();
-    for listener in listeners {
-        for (share, socket) in shares.iter_mut().zip(listener.sockets) {
-            let (spec, room) = (listener.spec.clone(), Arc::clone(&listener.room));
-            share.push(Share { spec, socket, room });
-        }
-    }
-    shares
-}
-
-/// Tells that a worker has ended, however it did.
-struct End(mpsc::UnboundedSender<()>);
-
-impl Drop for End {
-    fn drop(&mut self) {
-        // Nobody listens where nobody cares.
-        let _ = self.0.send(());
-    }
-}
-
-/// Serving.
-pub struct Running {
-    stop: watch::Sender<Stop>,
-    threads: Vec<JoinHandle<io::Result<()>>>,
-    ends: mpsc::UnboundedReceiver<()>,
-}
-
-impl Running {
-    /// Stops gently or at once; never takes back what was said before.
-    pub fn stop(&self, stop: Stop) {
-        self.stop.send_if_modified(|current| {
-            let further = stop > *current;
-            if further {
-                *current = stop;
-            }
-            further
-        });
-    }
-
-    /// Tells others how far stopping has come.
-    pub fn signal(&self) -> watch::Receiver<Stop> {
-        self.stop.subscribe()
-    }
-
-    /// Completes when a worker has ended, on its own or because it was told; `false` when none was left.
-    ///
-    /// # Cancel safety
-    /// Safe: no end is lost.
-    pub async fn worker_ended(&mut self) -> bool {
-        self.ends.recv().await.is_some()
-    }
-
-    /// Waits for the workers to end; `false` if one of them failed to start or panicked.
-    pub fn join(self) -> bool {
-        // All of them are waited for, also after one that failed.
-        let ends: Vec<_> = self.threads.into_iter().map(JoinHandle::join).collect();
-        ends.iter().all(|end| matches!(end, Ok(Ok(()))))
-    }
-}
-
-async fn work<H: Handler>(
-    index: usize,
-    shares: Vec<Share>,
-    limits: ServerLimits,
-    mut signal: watch::Receiver<Stop>,
+pub(super) async fn work<H: Handler>(
+    work: Work,
     ready: std::sync::mpsc::Sender<()>,
     make: &(impl Fn(WorkerContext) -> Option<Rc<H>> + Send + Sync),
 ) -> Option<()> {
     let timers = Timers::new();
     let turning = timers.clone();
     tokio::task::spawn_local(async move { turning.run().await });
+    if let Some((every, beat)) = work.heartbeat {
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(every).await;
+                beat.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
     let handler = make(WorkerContext {
-        index,
+        index: work.index,
         timers: timers.clone(),
     })?;
     let drain = Drain::new();
-    let service = Rc::new(Service {
-        handler,
-        timers,
-        limits,
-        drain: drain.clone(),
-    });
+    let services = Rc::new(Services::new(handler, timers, drain.clone(), work.settings));
     let mut accepting = Vec::new();
-    for (position, share) in shares.into_iter().enumerate() {
-        accepting.push(tokio::task::spawn_local(accept(
-            position,
-            share,
-            Rc::clone(&service),
-        )));
+    for share in work.shares {
+        let services = Rc::clone(&services);
+        accepting.push(tokio::task::spawn_local(accept(share, services)));
     }
     // Nobody listens where another worker has failed to start; then the signal to stop follows.
     let _ = ready.send(());
     drop(ready);
+    let mut signal = work.signal;
+    reached(&mut signal, Stop::Leave).await;
+    drain.leave();
     reached(&mut signal, Stop::Drain).await;
     accepting.iter().for_each(tokio::task::JoinHandle::abort);
     for task in accepting {
@@ -227,27 +81,72 @@ async fn work<H: Handler>(
         let _ = task.await;
     }
     drain.begin();
+    let (service, settings) = services.current();
     tokio::select! {
         () = drain.empty() => return Some(()),
         () = reached(&mut signal, Stop::Now) => {}
-        () = tokio::time::sleep(limits.drain) => tracing::warn!("drain timed out, cutting connections"),
+        () = tokio::time::sleep(settings.limits.drain) => tracing::warn!("drain timed out, cutting connections"),
     }
     service.handler.cutting();
     Some(())
 }
 
-async fn accept<H: Handler>(position: usize, share: Share, service: Rc<Service<H>>) {
+/// The settings in force, as this worker uses them.
+struct Services<H> {
+    source: RefCell<watch::Receiver<Arc<Settings>>>,
+    current: RefCell<(Rc<Service<H>>, Arc<Settings>)>,
+}
+
+impl<H: Handler> Services<H> {
+    fn new(
+        handler: Rc<H>,
+        timers: Timers,
+        drain: Drain,
+        mut source: watch::Receiver<Arc<Settings>>,
+    ) -> Self {
+        let settings = Arc::clone(&source.borrow_and_update());
+        let service = Rc::new(Service {
+            handler,
+            timers,
+            limits: settings.limits,
+            drain,
+        });
+        Self {
+            source: RefCell::new(source),
+            current: RefCell::new((service, settings)),
+        }
+    }
+
+    /// Takes up new settings where there are some.
+    fn current(&self) -> (Rc<Service<H>>, Arc<Settings>) {
+        let mut source = self.source.borrow_mut();
+        let mut current = self.current.borrow_mut();
+        // An error means that nobody will ever send others.
+        if source.has_changed().unwrap_or(false) {
+            let settings = Arc::clone(&source.borrow_and_update());
+            let service = Rc::new(current.0.with(settings.limits));
+            *current = (service, settings);
+        }
+        current.clone()
+    }
+}
+
+async fn accept<H: Handler>(share: Share, services: Rc<Services<H>>) {
+    let position = share.position;
     let listener = match Listener::new(share.socket, share.room) {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!(listener = %share.spec.name, %error, "cannot listen");
+            tracing::error!(listener = position, %error, "cannot listen");
             return;
         }
     };
     loop {
         let (stream, address, room) = listener.accept().await;
-        let service = Rc::clone(&service);
-        let tls = share.spec.tls.clone();
+        let (service, settings) = services.current();
+        let tls = settings
+            .listeners
+            .get(position)
+            .and_then(|spec| spec.tls.clone());
         let hold = service.drain.hold();
         tokio::task::spawn_local(async move {
             let peer = Peer {

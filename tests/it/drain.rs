@@ -1,8 +1,7 @@
 //! Stopping: what is in flight finishes, what is idle goes, nobody new comes in, and a second word is the last.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,7 +9,9 @@ use std::time::{Duration, Instant};
 use countersign::server::Stop;
 
 use crate::support::frames::{Frames, GOAWAY};
-use crate::support::{Backend, Connection, Gateway, PATIENCE, Reply, TOKEN, http2_post};
+use crate::support::{
+    Backend, Connection, Gateway, PATIENCE, Place, Program, Reply, TOKEN, http2_post, text,
+};
 
 fn token_line() -> String {
     format!("verification-token: {TOKEN}\r\n")
@@ -157,81 +158,17 @@ fn a_handshake_that_never_ends_does_not_hold_up_the_drain_for_ever() {
     assert_eq!(silent.read(&mut [0; 1]).unwrap_or(0), 0);
 }
 
-/// `countersign run`, killed when it goes.
-struct Program {
-    child: Child,
-    plain: SocketAddr,
-    log: std::thread::JoinHandle<()>,
-    _folder: tempfile::TempDir,
-}
-
-impl Program {
-    fn run(backend: &Backend) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("gateway.yaml");
-        let text = crate::support::text(
-            &format!("http://{}", backend.address()),
-            "log: { format: json }",
-            "",
-        );
-        std::fs::write(&file, text).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
-            .args(["run", "--config"])
-            .arg(&file)
-            .env("REDOX_TOKEN", TOKEN)
-            .env("REDOX_TOKEN_OLD", "another-t0ken-of-some-length")
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut addresses = log.by_ref().map_while(Result::ok).filter_map(|line| {
-            let line: serde_json::Value = serde_json::from_str(&line).ok()?;
-            let address = line["fields"]["address"]
-                .as_str()
-                .or(line["address"].as_str())?;
-            address.parse().ok()
-        });
-        let plain = addresses.nth(1).expect("two listeners");
-        addresses.next().expect("the admin listener");
-        drop(addresses);
-        let log = std::thread::spawn(move || log.for_each(drop));
-        Self {
-            child,
-            plain,
-            log,
-            _folder: folder,
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args([name, &self.child.id().to_string()])
-            .status();
-        assert!(sent.unwrap().success());
-    }
-
-    /// Its exit code; `None` where a signal ended it.
-    fn end(mut self) -> Option<i32> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                self.log.join().unwrap();
-                return status.code();
-            }
-            if Instant::now() > deadline {
-                self.child.kill().unwrap();
-                panic!("still running");
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
+fn program(backend: &Backend, settings: &str) -> (Place, Program) {
+    let top = format!("log: {{ format: json }}\n{settings}");
+    let place = Place::new(&text(&format!("http://{}", backend.address()), &top, ""));
+    let program = Program::start(&mut place.command());
+    (place, program)
 }
 
 #[test]
 fn the_program_drains_when_told_and_exits_0() {
     let (backend, release) = held();
-    let program = Program::run(&backend);
+    let (_place, program) = program(&backend, "");
     let mut connection = Connection::plain(program.plain);
     connection.post(&token_line(), b"{}");
     backend.wait_for(1);
@@ -246,7 +183,7 @@ fn the_program_drains_when_told_and_exits_0() {
 #[test]
 fn the_program_ends_at_once_when_told_twice() {
     let (backend, _release) = held();
-    let program = Program::run(&backend);
+    let (_place, program) = program(&backend, "");
     let mut connection = Connection::plain(program.plain);
     connection.post(&token_line(), b"{}");
     backend.wait_for(1);
@@ -254,5 +191,38 @@ fn the_program_ends_at_once_when_told_twice() {
     wait_until("a refusal", || refused(program.plain));
     program.signal("-INT");
     assert!(connection.is_closed());
+    assert_eq!(program.end(), Some(0));
+}
+
+/// Readiness ends first. Whoever comes all the same is served, and told not to come again on this connection.
+#[test]
+fn readiness_ends_before_anything_else_does() {
+    let backend = Backend::ok();
+    let (_place, program) = program(&backend, "timeouts: { drain_delay: 1h }");
+    let mut connection = Connection::plain(program.plain);
+    assert_eq!(
+        connection
+            .post(&token_line(), b"{}")
+            .answer()
+            .value("connection"),
+        None
+    );
+    assert_eq!(program.get("/readyz").status, 200);
+    program.signal("-TERM");
+    program.says("no longer ready; draining follows");
+    wait_until("unready", || program.get("/readyz").status == 503);
+    assert_eq!(program.get("/healthz").status, 200);
+    wait_until("a farewell", || {
+        let mut connection = Connection::plain(program.plain);
+        let answer = connection.post(&token_line(), b"{}").answer();
+        assert_eq!(answer.status, 200);
+        answer.value("connection") == Some("close") && connection.is_closed()
+    });
+    let answer = connection.post(&token_line(), b"{}").answer();
+    assert_eq!(
+        (answer.status, answer.value("connection")),
+        (200, Some("close"))
+    );
+    program.signal("-TERM");
     assert_eq!(program.end(), Some(0));
 }

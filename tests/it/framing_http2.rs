@@ -578,7 +578,7 @@ fn what_an_ordinary_client_can_say() {
 fn a_refusal_is_not_followed_by_a_reset_of_a_stream_that_is_still_sending() {
     const PING: u8 = 6;
     let backend = Backend::ok();
-    let gateway = Gateway::before(&backend);
+    let mut gateway = Gateway::before(&backend);
     let refused = fields(&[
         METHOD,
         SCHEME,
@@ -594,7 +594,7 @@ fn a_refusal_is_not_followed_by_a_reset_of_a_stream_that_is_still_sending() {
     }
     for (head, status) in [(&refused, b"401"), (&many, b"431"), (&failed, b"502")] {
         if status == b"502" {
-            gateway.replace_plan(&dead);
+            gateway.reload(&dead).unwrap();
         }
         let mut frames = Frames::connect(gateway.tls_address(), &[]);
         frames

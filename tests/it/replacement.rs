@@ -18,11 +18,13 @@ fn a_request_in_flight_finishes_on_its_own_plan() {
         Reply::Ok("old")
     });
     let new = Backend::with(|_| Reply::Ok("new"));
-    let gateway = Gateway::before(&old);
+    let mut gateway = Gateway::before(&old);
     let mut connection = gateway.connect();
     connection.post(&token_line(), b"{}");
     old.wait_for(1);
-    gateway.replace_plan(&text(&format!("http://{}", new.address()), "", ""));
+    gateway
+        .reload(&text(&format!("http://{}", new.address()), "", ""))
+        .unwrap();
     assert_eq!(
         gateway.connect().post(&token_line(), b"{}").answer().text(),
         "new"
@@ -41,7 +43,7 @@ fn a_request_in_flight_finishes_on_its_own_plan() {
 #[test]
 fn limits_change_with_the_plan() {
     let backend = Backend::ok();
-    let gateway = Gateway::before(&backend);
+    let mut gateway = Gateway::before(&backend);
     let url = format!("http://{}", backend.address());
     let body = [b'x'; 6000];
     let mut connection = gateway.connect();
@@ -54,7 +56,9 @@ fn limits_change_with_the_plan() {
     while backend.connections() == 0 {
         std::thread::yield_now();
     }
-    gateway.replace_plan(&text(&url, "", "limits: { body: 5KiB }"));
+    gateway
+        .reload(&text(&url, "", "limits: { body: 5KiB }"))
+        .unwrap();
     connection.send(&body[5000..]);
     assert_eq!(connection.answer().status, 200);
     assert_eq!(connection.post(&token_line(), &body).answer().status, 413);
@@ -65,14 +69,11 @@ fn limits_change_with_the_plan() {
 #[test]
 fn a_route_that_is_gone_is_gone() {
     let backend = Backend::ok();
-    let gateway = Gateway::before(&backend);
+    let mut gateway = Gateway::before(&backend);
     let mut connection = gateway.connect();
     assert_eq!(connection.post(&token_line(), b"{}").answer().status, 200);
-    gateway.replace_plan(&text(
-        &format!("http://{}", backend.address()),
-        "",
-        "path: /other",
-    ));
+    let url = format!("http://{}", backend.address());
+    gateway.reload(&text(&url, "", "path: /other")).unwrap();
     assert_eq!(connection.post(&token_line(), b"{}").answer().status, 404);
     let story = gateway.finish();
     assert_eq!(

@@ -29,6 +29,7 @@ const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 
 
 /// Limits and timeouts for everything that sets none of its own.
 pub(super) struct General {
+    pub(super) drain_delay: Duration,
     pub(super) server: ServerLimits,
     pub(super) route: RouteLimits,
 }
@@ -73,7 +74,14 @@ pub(super) fn general(context: &mut Context<'_>, document: &Document) -> General
         "timeouts.response"
     };
     warn_short_drain(context, drain_path, drain, route.response);
+    let drain_delay = duration(
+        context,
+        "timeouts.drain_delay",
+        &timeouts.drain_delay,
+        &DRAIN,
+    );
     General {
+        drain_delay: drain_delay.unwrap_or_default(),
         server: ServerLimits {
             header_bytes: number(size(
                 context,

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
+
 use super::{CertificateInfo, address};
 use crate::config::certificate::{self, Loaded};
 use crate::config::context::Context;
@@ -16,6 +18,12 @@ use crate::server::tls::{CipherPreference, MinimumVersion, ServerTls};
 const CONNECTIONS: std::ops::RangeInclusive<u64> = 1..=1_000_000;
 const TLS_SOURCES: &str =
     "exactly one of `certificate` with `key`, `certificates` or `self_signed`";
+
+/// TLS of a listener, and what stands for all it was made of.
+struct BuiltTls {
+    config: Arc<rustls::ServerConfig>,
+    digest: [u8; 32],
+}
 
 /// What became of the listeners.
 pub(super) struct Listeners {
@@ -81,10 +89,12 @@ fn one(
     {
         warn_public_plaintext(context, path, address);
     }
+    let tls = tls?;
     Some(ListenerSpec {
         name: name.into(),
         address: address?,
-        tls: tls?,
+        tls_digest: tls.as_ref().map(|tls| tls.digest),
+        tls: tls.map(|tls| tls.config),
         max_connections: usize::try_from(listener.max_connections).ok()?,
     })
 }
@@ -166,7 +176,7 @@ fn security(
     listener: &Listener,
     name: &str,
     all: &mut Listeners,
-) -> Option<Option<Arc<rustls::ServerConfig>>> {
+) -> Option<Option<BuiltTls>> {
     let expected = "exactly one of `tls` and `insecure_plaintext: true`";
     match (&listener.tls, listener.insecure_plaintext) {
         (Some(tls), false) => {
@@ -208,9 +218,10 @@ fn tls(
     tls: &Tls,
     listener: &str,
     all: &mut Listeners,
-) -> Option<Arc<rustls::ServerConfig>> {
+) -> Option<BuiltTls> {
     let loaded = identities(context, path, tls)?;
     let mut identities = Vec::new();
+    let digest = tls_digest(tls, &loaded);
     for (label, loaded) in loaded {
         let name = loaded.identity.names.first().cloned().unwrap_or(label);
         if let Some(names) = &mut all.names {
@@ -236,12 +247,34 @@ fn tls(
     }
     .build();
     match built {
-        Ok(config) => Some(config),
+        Ok(config) => Some(BuiltTls { config, digest }),
         Err(error) => {
             context.error(path, format!("TLS cannot be set up: {error}"), TLS_SOURCES);
             None
         }
     }
+}
+
+/// Two with the same digest are alike. A throw-away certificate counts by its names: it is another one each time, and
+/// it is good for as long as the program runs.
+fn tls_digest(tls: &Tls, loaded: &[(String, Loaded)]) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    let mut add = |bytes: &[u8]| {
+        digest.update(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_le_bytes());
+        digest.update(bytes);
+    };
+    add(format!("{:?} {:?}", tls.minimum_version, tls.cipher_preference).as_bytes());
+    match &tls.self_signed {
+        Some(names) => names.iter().for_each(|name| add(name.as_bytes())),
+        // The key fits its certificate, so it need not count.
+        None => {
+            let chains = loaded
+                .iter()
+                .flat_map(|(_, loaded)| &loaded.identity.key.cert);
+            chains.for_each(|certificate| add(certificate));
+        }
+    }
+    digest.finalize().into()
 }
 
 /// The certificates of a listener, each with the name of its file.

@@ -14,11 +14,12 @@ mod url;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::context::Context;
 use super::document::{AdminSetting, Document, FailureSetting};
 use super::value::RATE;
-use super::words::{LogFormat, LogLevel};
+use super::words::{LogFormat, LogLevel, WatchFiles};
 use crate::gateway::plan::Plan;
 use crate::server::{ListenerSpec, ServerLimits};
 use crate::verify::UnixTime;
@@ -43,6 +44,10 @@ pub struct Compiled {
     pub certificates: Vec<CertificateInfo>,
     /// Threads that serve requests.
     pub workers: usize,
+    /// How long to go on after readiness has ended, when told to stop.
+    pub drain_delay: Duration,
+    /// Whether changed files are taken up without a signal.
+    pub watch_files: bool,
 }
 
 /// What is logged.
@@ -95,6 +100,8 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document) -> Option<
         },
         certificates: listeners.certificates,
         workers: workers?,
+        drain_delay: limits.drain_delay,
+        watch_files: document.watch_files == WatchFiles::On,
     })
 }
 

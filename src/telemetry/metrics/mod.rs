@@ -8,7 +8,7 @@ mod merge;
 mod process;
 mod worker;
 
-pub use process::ProcessMetrics;
+pub use process::{ProcessMetrics, RELOAD_TRIGGERS};
 pub use worker::{ListenerMetrics, RouteMetrics, WorkerMetrics};
 
 use std::collections::BTreeMap;

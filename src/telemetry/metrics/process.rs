@@ -1,14 +1,18 @@
 //! Metrics that the process has once, whatever the number of workers.
 
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry, Result};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result};
 
 use super::register;
+
+/// What can make the process read its configuration again.
+pub const RELOAD_TRIGGERS: [&str; 2] = ["signal", "watch"];
 
 /// Metrics that exist once.
 pub struct ProcessMetrics {
     reload_successful: IntGauge,
     reload_timestamp: IntGauge,
+    reloads: IntCounterVec,
     certificates: IntGaugeVec,
     /// Access lines thrown away because whoever reads them was too slow.
     pub log_dropped: IntCounter,
@@ -44,6 +48,7 @@ impl ProcessMetrics {
                     "When a configuration was last taken up",
                 )?,
             )?,
+            reloads: reloads(registry)?,
             certificates: register(
                 registry,
                 IntGaugeVec::new(
@@ -64,8 +69,19 @@ impl ProcessMetrics {
         })
     }
 
-    /// A configuration was offered; `at` is in seconds since 1970.
-    pub fn configuration(&self, taken_up: bool, at: u64) {
+    /// The configuration that the process began with; `at` is in seconds since 1970.
+    pub fn started(&self, at: u64) {
+        self.configuration(true, at);
+    }
+
+    /// A configuration was offered because of one of [`RELOAD_TRIGGERS`]; `at` is in seconds since 1970.
+    pub fn reloaded(&self, trigger: &str, taken_up: bool, at: u64) {
+        let result = if taken_up { "success" } else { "failure" };
+        self.reloads.with_label_values(&[result, trigger]).inc();
+        self.configuration(taken_up, at);
+    }
+
+    fn configuration(&self, taken_up: bool, at: u64) {
         self.reload_successful.set(i64::from(taken_up));
         if taken_up {
             self.reload_timestamp
@@ -73,10 +89,29 @@ impl ProcessMetrics {
         }
     }
 
-    /// A certificate is in use; `not_after` is in seconds since 1970.
-    pub fn certificate(&self, name: &str, not_after: u64) {
-        self.certificates
-            .with_label_values(&[name])
-            .set(i64::try_from(not_after).unwrap_or(i64::MAX));
+    /// These certificates are in use, and no others; each with its end, in seconds since 1970.
+    pub fn certificates<'c>(&self, certificates: impl Iterator<Item = (&'c str, u64)>) {
+        self.certificates.reset();
+        for (name, not_after) in certificates {
+            self.certificates
+                .with_label_values(&[name])
+                .set(i64::try_from(not_after).unwrap_or(i64::MAX));
+        }
     }
+}
+
+fn reloads(registry: &Registry) -> Result<IntCounterVec> {
+    let family = IntCounterVec::new(
+        Opts::new(
+            "countersign_config_reloads_total",
+            "Configurations offered to the running process, by what became of them",
+        ),
+        &["result", "trigger"],
+    )?;
+    for trigger in RELOAD_TRIGGERS {
+        for result in ["success", "failure"] {
+            let _ = family.with_label_values(&[result, trigger]);
+        }
+    }
+    register(registry, family)
 }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use countersign::cli::serve::{Serving, start};
+use countersign::cli::serve::{Serving, Start, start};
 use countersign::config::{self, Unusable};
 use countersign::server::Stop;
 use countersign::telemetry::Format;
@@ -127,7 +127,14 @@ impl Gateway {
             .unwrap_or_else(|| panic!("{:?}", report.findings));
         adjust(&mut compiled);
         let log = Collected::default();
-        let serving = start(compiled, Some((Box::new(log.clone()), Format::Json))).unwrap();
+        let serving = start(
+            compiled,
+            Start {
+                access: Some((Box::new(log.clone()), Format::Json)),
+                ..Start::default()
+            },
+        )
+        .unwrap();
         let addresses = serving.addresses().to_vec();
         let admin = serving.admin_address().unwrap();
         Self {
@@ -173,12 +180,17 @@ impl Gateway {
         self.serving().stop(stop);
     }
 
-    pub(crate) fn replace_plan(&self, text: &str) {
+    /// Takes up another configuration.
+    pub(crate) fn reload(&mut self, text: &str) -> Result<(), Vec<String>> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("gateway.yaml");
         std::fs::write(&file, text).unwrap();
         let report = config::load(&file, &Environment::default(), now());
-        self.serving().replace_plan(report.compiled.unwrap().plan);
+        let serving = self.serving.as_mut().unwrap();
+        let compiled = report
+            .compiled
+            .unwrap_or_else(|| panic!("{:?}", report.findings));
+        serving.reload(compiled, "signal")
     }
 
     pub(crate) fn metrics(&self) -> String {

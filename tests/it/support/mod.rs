@@ -7,11 +7,13 @@ mod backend;
 mod exchange;
 pub(crate) mod frames;
 mod gateway;
+mod program;
 mod sender;
 
 pub(crate) use backend::{Backend, Recorded, Reply};
 pub(crate) use exchange::{Message, Protocol};
 pub(crate) use gateway::{Environment, Gateway, Story, now, text};
+pub(crate) use program::{Place, Program, signal};
 pub(crate) use sender::{Answer, Connection, Http2, http2_post, tls_config};
 
 use std::time::Duration;

@@ -1,0 +1,264 @@
+//! The main thread while the gateway runs: signals, changed files, the service manager, a successor, the end.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
+
+use super::manager::{self, Alive};
+use super::reload::{Reloader, Trigger, apply};
+use super::serve::Serving;
+use super::successor::{Successor, tell_predecessor};
+use super::watch::{Watch, contents};
+use crate::server::Stop;
+
+/// What the supervisor has to know of the configuration.
+pub(super) struct Rules {
+    /// The configuration file.
+    pub(super) file: PathBuf,
+    /// It and all files that it names.
+    pub(super) files: Vec<PathBuf>,
+    pub(super) watch: bool,
+    pub(super) workers: usize,
+    pub(super) drain_delay: Duration,
+    pub(super) watchdog: Option<Duration>,
+}
+
+/// What a signal asks for.
+enum Wish {
+    Stop,
+    Reload,
+    Upgrade,
+}
+
+/// The signals that mean something to us.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+    user_2: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+            user_2: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.terminate.recv() => Wish::Stop,
+            _ = self.interrupt.recv() => Wish::Stop,
+            _ = self.hang_up.recv() => Wish::Reload,
+            _ = self.user_2.recv() => Wish::Upgrade,
+        }
+    }
+
+    /// The next one to stop; all others come too late.
+    async fn stop(&mut self) {
+        while !matches!(self.next().await, Wish::Stop) {}
+    }
+}
+
+/// Runs until the end; `false` if a worker failed.
+///
+/// # Errors
+/// When signals or files cannot be watched.
+pub(super) fn supervise(mut serving: Serving, rules: Rules) -> std::io::Result<bool> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        // Not before: whoever waits for this may send a signal at once.
+        announce(&serving);
+        manager::ready();
+        tell_predecessor();
+        let end = Supervisor::new(&mut serving, rules)?
+            .run(&mut signals)
+            .await;
+        manager::stopping();
+        Ok::<_, std::io::Error>(match end {
+            End::Told(delay) => leave(&mut serving, &mut signals, delay).await,
+            End::Worker => {
+                tracing::error!("a worker ended unasked");
+                // The others finish what they have.
+                serving.stop(Stop::Drain);
+                false
+            }
+        })
+    });
+    // A reading of the configuration may still be under way; nothing waits for it any more.
+    runtime.shutdown_background();
+    let well = result?;
+    let clean = serving.join();
+    tracing::info!("stopped");
+    Ok(clean && well)
+}
+
+fn announce(serving: &Serving) {
+    for address in serving.addresses() {
+        tracing::info!(%address, "listening");
+    }
+    if let Some(address) = serving.admin_address() {
+        tracing::info!(%address, "admin listening");
+    }
+}
+
+/// Why supervising ends.
+enum End {
+    /// Somebody said so; drain after this time.
+    Told(Duration),
+    /// A worker has ended by itself, which it does only when something is badly wrong.
+    Worker,
+}
+
+struct Supervisor<'s> {
+    serving: &'s mut Serving,
+    reloader: Reloader,
+    watch: Option<Watch>,
+    successor: Option<Successor>,
+    drain_delay: Duration,
+    watchdog: Option<Duration>,
+}
+
+impl<'s> Supervisor<'s> {
+    fn new(serving: &'s mut Serving, rules: Rules) -> std::io::Result<Self> {
+        let watch = if rules.watch {
+            Some(Watch::start(contents(rules.files.iter().cloned()))?)
+        } else {
+            None
+        };
+        Ok(Self {
+            serving,
+            reloader: Reloader::new(&rules.file, rules.files, rules.workers),
+            watch,
+            successor: None,
+            drain_delay: rules.drain_delay,
+            watchdog: rules.watchdog,
+        })
+    }
+
+    async fn run(&mut self, signals: &mut Signals) -> End {
+        let mut alive = Alive::new();
+        let mut look = Instant::now();
+        loop {
+            tokio::select! {
+                wish = signals.next() => match wish {
+                    Wish::Stop => return End::Told(self.drain_delay),
+                    Wish::Reload => self.read_again(Trigger::Signal),
+                    Wish::Upgrade => self.upgrade(),
+                },
+                () = changed(&mut self.watch) => self.read_again(Trigger::Watch),
+                reading = self.reloader.read() => {
+                    if let Some(reading) = reading {
+                        if let Some(watch) = &self.watch {
+                            watch.tried(reading.contents.clone());
+                        }
+                        apply(self.serving, reading);
+                    }
+                    manager::ready();
+                }
+                ready = ready(&mut self.successor) => {
+                    self.successor = None;
+                    if ready {
+                        tracing::info!("the successor serves");
+                        // It answers on the same address, and knows that it is ready.
+                        self.serving.end_admin();
+                        return End::Told(self.drain_delay);
+                    }
+                    tracing::error!("the successor ended before it could serve; this process goes on");
+                }
+                () = tokio::time::sleep_until(look), if self.watchdog.is_some() => {
+                    // Twice as often as has to be, as sd_watchdog_enabled(3) advises.
+                    look = Instant::now() + self.watchdog.unwrap_or_default() / 2;
+                    alive.look(self.serving.beats());
+                }
+                _ = self.serving.worker_ended() => return End::Worker,
+            }
+        }
+    }
+
+    fn read_again(&mut self, trigger: Trigger) {
+        manager::reloading();
+        self.reloader.ask(trigger);
+    }
+
+    fn upgrade(&mut self) {
+        if manager::is_there() {
+            tracing::error!(
+                "a service manager runs this process, and would lose sight of a successor; restart the service instead"
+            );
+            return;
+        }
+        if self.successor.is_some() {
+            tracing::warn!("a successor is starting already");
+            return;
+        }
+        match self.serving.sockets().and_then(Successor::start) {
+            Ok(successor) => {
+                tracing::info!(process = successor.id(), "starting a successor");
+                self.successor = Some(successor);
+            }
+            Err(error) => tracing::error!(%error, "cannot start a successor; this process goes on"),
+        }
+    }
+}
+
+async fn changed(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn ready(successor: &mut Option<Successor>) -> bool {
+    match successor {
+        Some(successor) => successor.ready().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Readiness first, then the drain, then the end; a second signal cuts.
+async fn leave(serving: &mut Serving, signals: &mut Signals, delay: Duration) -> bool {
+    serving.stop(Stop::Leave);
+    if !delay.is_zero() {
+        tracing::info!("no longer ready; draining follows");
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = signals.stop() => {
+                tracing::warn!("told to stop again: cutting what is in flight");
+                serving.stop(Stop::Now);
+            }
+        }
+    }
+    tracing::info!("draining: no new connections, requests in flight finish");
+    serving.stop(Stop::Drain);
+    loop {
+        tokio::select! {
+            () = signals.stop() => {
+                tracing::warn!("told to stop again: cutting what is in flight");
+                serving.stop(Stop::Now);
+            }
+            left = serving.worker_ended() => if !left { return true },
+        }
+    }
+}
+
+/// For the start: sockets that were handed to this process, in any order.
+///
+/// # Errors
+/// Where one of them is no listening TCP socket.
+pub(super) fn inherited() -> std::io::Result<Vec<std::net::TcpListener>> {
+    let mut handed = listenfd::ListenFd::from_env();
+    let mut sockets = Vec::new();
+    for number in 0..handed.len() {
+        sockets.extend(handed.take_tcp_listener(number)?);
+    }
+    Ok(sockets)
+}
