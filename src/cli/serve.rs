@@ -9,12 +9,13 @@ use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 use crate::admin::{self, Admin};
 use crate::clock;
 use crate::config::Compiled;
 use crate::gateway::plan::Plan;
-use crate::gateway::{Gateway, LABELS};
+use crate::gateway::{Gateway, Guesses, LABELS};
 use crate::server::{self, Running, Stop, WorkerContext};
 use crate::telemetry::{AccessLog, AccessSink, AccessWriter, Format, Metrics, ProcessMetrics};
 
@@ -93,7 +94,8 @@ pub fn start(
     }
     let (sink, writer) = open_log(access, &process)?.unzip();
     let (plans, plan) = watch::channel(Arc::new(compiled.plan));
-    let make = maker(plan, names, metrics.clone(), sink)?;
+    let guesses = Guesses::new(Instant::now(), process.failed_sources.clone());
+    let make = maker(plan, names, metrics.clone(), sink, Arc::new(guesses))?;
     let running = bound.spawn(make).map_err(resources)?;
     let admin = admin
         .map(|socket| serve_admin(socket, &running, metrics.clone()))
@@ -126,6 +128,7 @@ fn maker(
     names: Vec<Arc<str>>,
     metrics: Metrics,
     sink: Option<AccessSink>,
+    guesses: Arc<Guesses>,
 ) -> Result<impl Fn(WorkerContext) -> Option<Rc<Gateway>> + Send + Sync, StartError> {
     let seed = random()?;
     Ok(move |context: WorkerContext| {
@@ -148,6 +151,7 @@ fn maker(
             log,
             context.timers,
             id_prefix,
+            Arc::clone(&guesses),
         ))
     })
 }

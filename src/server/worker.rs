@@ -227,6 +227,7 @@ async fn work<H: Handler>(
         let _ = task.await;
     }
     drain.begin();
+    service.handler.draining();
     tokio::select! {
         () = drain.empty() => return Some(()),
         () = reached(&mut signal, Stop::Now) => {}

@@ -10,6 +10,8 @@ pub struct ProcessMetrics {
     reload_successful: IntGauge,
     reload_timestamp: IntGauge,
     certificates: IntGaugeVec,
+    /// Sources whose failed verifications are remembered.
+    pub failed_sources: IntGauge,
     /// Access lines thrown away because whoever reads them was too slow.
     pub log_dropped: IntCounter,
 }
@@ -52,6 +54,13 @@ impl ProcessMetrics {
                         "When a certificate expires",
                     ),
                     &["certificate"],
+                )?,
+            )?,
+            failed_sources: register(
+                registry,
+                IntGauge::new(
+                    "countersign_failed_verification_sources",
+                    "Source addresses whose failed verifications are remembered; the table has room for 65536",
                 )?,
             )?,
             log_dropped: register(
