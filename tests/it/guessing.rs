@@ -154,10 +154,12 @@ fn who_does_not_wait_for_the_answer_was_refused() {
     let (_backend, gateway) = limited(LIMIT);
     let mut connection = gateway.connect_plain();
     guess(&mut connection, 3);
+    let began = Instant::now();
     connection.post(WRONG, b"{}");
     gateway.wait_for_metric(
         r#"countersign_rejected_requests_total{reason="rate_limited",route="redox"} 1"#,
     );
+    assert!(began.elapsed() < Duration::from_secs(1), "counted late");
     connection.reset();
     let story = gateway.finish();
     assert_eq!(story.outcomes().last(), Some(&("rejected", "rate_limited")));
