@@ -77,7 +77,7 @@ impl Reloader {
                 .filter(|file| !before.contains_key(*file));
             let new = contents(new.cloned());
             let mut contents = before;
-            contents.retain(|file, _| report.files.contains(file));
+            contents.retain(|file, _| report.files.0.contains(file));
             contents.extend(new);
             Reading {
                 report,
@@ -98,7 +98,7 @@ impl Reloader {
         let read = reading.await.ok();
         self.reading = None;
         if let Some(read) = &read {
-            self.files.clone_from(&read.report.files);
+            self.files.clone_from(&read.report.files.0);
         }
         if let Some(trigger) = self.again.take() {
             self.ask(trigger);

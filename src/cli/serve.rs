@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 use crate::admin::{self, Admin};
 use crate::clock;
 use crate::config::{CertificateInfo, Compiled};
 use crate::gateway::plan::Plan;
-use crate::gateway::{Gateway, LABELS};
+use crate::gateway::{Gateway, Guesses, LABELS};
 use crate::server::{self, BindError, Running, Settings, Stop, WorkerContext};
 use crate::telemetry::{AccessLog, AccessSink, AccessWriter, Format, Metrics, ProcessMetrics};
 
@@ -134,7 +135,8 @@ pub fn start(compiled: Compiled, with: Start) -> Result<Serving, StartError> {
     show_certificates(&process, &compiled.certificates);
     let (sink, writer) = open_log(with.access, &process)?.unzip();
     let (plans, plan) = watch::channel(Arc::new(compiled.plan));
-    let make = maker(plan, names, metrics.clone(), sink)?;
+    let guesses = Guesses::new(Instant::now(), process.failed_sources.clone());
+    let make = maker(plan, names, metrics.clone(), sink, Arc::new(guesses))?;
     let running = bound.spawn(with.heartbeat, make).map_err(resources)?;
     let admin = admin
         .map(|socket| serve_admin(socket, &running, metrics.clone()))
@@ -196,6 +198,7 @@ fn maker(
     names: Vec<Arc<str>>,
     metrics: Metrics,
     sink: Option<AccessSink>,
+    guesses: Arc<Guesses>,
 ) -> Result<impl Fn(WorkerContext) -> Option<Rc<Gateway>> + Send + Sync, StartError> {
     let seed = random()?;
     Ok(move |context: WorkerContext| {
@@ -218,6 +221,7 @@ fn maker(
             log,
             context.timers,
             id_prefix,
+            Arc::clone(&guesses),
         ))
     })
 }

@@ -33,9 +33,10 @@ pub(super) struct Document {
     pub(super) log: Log,
     /// Limits; `body` and `challenge_body` may be set again inside a route.
     pub(super) limits: Limits,
-    /// How many requests with a wrong token an address may send. Not in this version: only `off`.
+    /// How often an address may fail to prove itself before it is told 429, an IPv6 network of 64 bits as one
+    /// address; a valid token is never refused for it. `off` for any number of times.
     pub(super) failed_verifications: FailureSetting,
-    /// Networks whose `X-Forwarded-For` is believed. Not in this version: only the empty list.
+    /// Networks and addresses of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub(super) trusted_proxies: Vec<String>,
     /// Timeouts; `request_body_idle`, `connect` and `response` may be set again inside a route.
     pub(super) timeouts: Timeouts,
@@ -209,13 +210,13 @@ pub(super) struct RouteLimits {
     pub(super) challenge_body: Option<SizeText>,
 }
 
-/// What happens to an address that keeps sending wrong tokens.
+/// How often an address may fail to prove itself.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct FailedVerifications {
-    /// Failures in the long run.
+    /// Failures in the long run, such as `30/min`.
     pub(super) rate: RateText,
-    /// Failures in a row.
+    /// Failures in a row, 1 to 1000000.
     pub(super) burst: u64,
 }
 
@@ -240,7 +241,7 @@ pub(super) enum FailureSetting {
 
 impl Default for FailureSetting {
     fn default() -> Self {
-        Self::Off(Off::Off)
+        Self::On(FailedVerifications::default())
     }
 }
 
@@ -310,6 +311,9 @@ pub(super) struct Route {
     pub(super) host: Option<String>,
     /// Exact path of the requests; `/redox/*` is `/redox/` and all below it.
     pub(super) path: Option<String>,
+    /// The only networks and addresses that may send them, challenges too; without it every address may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) allow: Option<Vec<String>>,
     /// Who may send them.
     pub(super) verify: Option<Verify>,
     /// Where they go.
@@ -330,6 +334,7 @@ impl Default for Route {
             name: None,
             host: None,
             path: None,
+            allow: None,
             verify: None,
             upstream: None,
             on_reject: OnReject::Respond,

@@ -55,6 +55,16 @@ use shape::Shape;
 
 use crate::verify::UnixTime;
 
+/// Paths of files. They cannot be printed: somebody may have written a secret in place of a file name.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Files(pub Vec<PathBuf>);
+
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} files", self.0.len())
+    }
+}
+
 /// What came of reading a configuration.
 #[derive(Debug)]
 pub struct Report {
@@ -63,7 +73,7 @@ pub struct Report {
     /// What runs; only where no finding is an error.
     pub compiled: Option<Compiled>,
     /// The configuration file and every file it names, readable or not: a change to one of them may change what runs.
-    pub files: Vec<PathBuf>,
+    pub files: Files,
     effective: Option<String>,
 }
 
@@ -148,7 +158,7 @@ fn report(
     Report {
         findings,
         compiled,
-        files,
+        files: Files(files),
         effective,
     }
 }

@@ -21,7 +21,7 @@ use super::record::Record;
 use super::upload::Upload;
 use super::upstream::{Lease, SendError, Upstream};
 use crate::clock::Alarm;
-use crate::server::{Peer, RequestBody};
+use crate::server::RequestBody;
 use crate::verify::{BodyLength, Permit};
 
 /// A verified request, ready to go.
@@ -54,7 +54,6 @@ pub(super) async fn forward(
     verified: Verified,
     gateway: &Gateway,
     route: &RoutePlan,
-    peer: Peer,
     record: &mut Record,
 ) -> Result<Answered, Stop> {
     let snapshot = Rc::clone(&record.snapshot);
@@ -63,7 +62,7 @@ pub(super) async fn forward(
         .ok_or(UpstreamError::Refused)?;
     record.asks_upstream();
     let deadline = gateway.timers().alarm(route.timeouts.response);
-    let request = outbound(&permit, verified, gateway, route, upstream, peer, record)?;
+    let request = outbound(&permit, verified, gateway, route, upstream, record)?;
     let exchange = exchange(request, upstream, route);
     let (response, lease) = tokio::select! {
         biased;
@@ -148,7 +147,6 @@ fn outbound(
     gateway: &Gateway,
     route: &RoutePlan,
     upstream: &Upstream,
-    peer: Peer,
     record: &Record,
 ) -> Result<Request<Upload>, Stop> {
     let Verified {
@@ -174,9 +172,10 @@ fn outbound(
         rule.forward_token,
         permit.hide_authorization(),
     );
+    let client = record.client();
     let forwarded = Forwarded {
-        client: peer.address.ip(),
-        tls: peer.tls,
+        client: client.address,
+        tls: client.tls,
         host: host.as_ref(),
         request_id: record.request_id(),
     };

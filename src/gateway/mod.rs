@@ -1,11 +1,12 @@
 //! The gateway: the journey of a request from its head to its answer.
 //!
-//! The order of judgement is the contract's: framing, route, method, challenge or token, body cap, upstream.
+//! The order of judgement is the contract's: framing, route, source, method, challenge or token, body cap, upstream.
 //! `Gateway::judge` reads in that order. The outer [`Handler::call`] arms the record, runs the journey and
 //! turns whatever stopped it into an answer; so every request has one outcome, however it ends.
 
 mod answer;
 mod forward;
+mod guesses;
 mod headers;
 pub mod plan;
 mod reason;
@@ -13,10 +14,12 @@ mod record;
 mod request;
 mod respond;
 mod snapshot;
+mod source;
 mod upload;
 mod upstream;
 
 pub use answer::AnswerBody;
+pub use guesses::{Guesses, SOURCE_LIMIT};
 pub use reason::{LABELS, Outcome, Refusal, Stop, UpstreamError};
 pub use upload::Broken;
 
@@ -29,7 +32,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::uri::Authority;
 use http::{Request, Response};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use self::forward::{Verified, forward};
@@ -37,6 +40,7 @@ use self::plan::{OnReject, Plan, RoutePlan};
 use self::record::Record;
 use self::request::Reading;
 use self::snapshot::Snapshot;
+use self::source::Client;
 use self::upload::{Peek, discard, peek};
 use crate::clock::{self, Timers};
 use crate::server::{Close, ConnectionEvent, Fault, Handler, Peer, RequestBody};
@@ -47,6 +51,15 @@ use crate::verify::{self, BodyLength, Permit, Rejection, Step, Verdict};
 const DISCARD_BYTES: u64 = 64 * 1024;
 /// How long at most.
 const DISCARD: Duration = Duration::from_secs(1);
+
+/// How long a refusal is held from a source that has failed too often, so that a connection of HTTP/1.1 guesses once
+/// a second at most. Over HTTP/2 each of its streams does.
+// Whoever holds on to it has a connection with nothing in flight but this, for a moment instead of the keep-alive
+// timeout: an idle connection fills `max_connections` for longer and costs less. What is held is the record and the
+// socket's buffers; head and body of the request have gone, or wait unread in the kernel.
+const HOLD: Duration = Duration::from_secs(1);
+/// Most refusals that a worker holds at once; further ones are answered without delay.
+const HELD_LIMIT: usize = 1024;
 
 /// The gateway of one worker.
 pub struct Gateway {
@@ -59,11 +72,15 @@ pub struct Gateway {
     id_prefix: u64,
     id_counter: Cell<u64>,
     cutting: Cell<bool>,
+    guesses: Arc<Guesses>,
+    held: Cell<usize>,
+    draining: Cell<bool>,
+    drain_begins: Notify,
 }
 
 impl Gateway {
     /// A gateway that follows `plans`. `id_prefix` is random, so that request ids of different workers and
-    /// starts differ.
+    /// starts differ. `guesses` is shared by all workers, and outlives every plan.
     pub fn new(
         mut plans: watch::Receiver<Arc<Plan>>,
         listeners: Vec<Arc<str>>,
@@ -71,6 +88,7 @@ impl Gateway {
         access: Option<Rc<AccessLog>>,
         timers: Timers,
         id_prefix: u64,
+        guesses: Arc<Guesses>,
     ) -> Rc<Self> {
         let plan = Arc::clone(&plans.borrow_and_update());
         let snapshot = Rc::new(Snapshot::new(plan, &metrics, &timers));
@@ -84,6 +102,10 @@ impl Gateway {
             id_prefix,
             id_counter: Cell::new(0),
             cutting: Cell::new(false),
+            guesses,
+            held: Cell::new(0),
+            draining: Cell::new(false),
+            drain_begins: Notify::new(),
         })
     }
 
@@ -134,8 +156,15 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<Arrival, Stop> {
         let snapshot = Rc::clone(&record.snapshot);
+        let trusted = &snapshot.plan.trusted_proxies;
+        record.sent_by(Client::behind(trusted, peer, &head.headers));
         let reading = request::read(&head, peer.tls)?;
         let route = self.route(&snapshot.plan, &head, reading.authority.as_ref(), record)?;
+        if let Some(allow) = &route.allow
+            && !source::contains(allow, record.client().address)
+        {
+            return Err(Refusal::SourceDenied.into());
+        }
         let judged = self.judge(&head, body, &reading, route, record).await?;
         let (permit, ahead, length) = match judged {
             Judged::Challenge(reply) => return Ok(Arrival::Challenge(reply)),
@@ -154,7 +183,7 @@ impl Gateway {
             rest: body.take(),
             length,
         };
-        forward(permit, verified, self, route, peer, record)
+        forward(permit, verified, self, route, record)
             .await
             .map(Arrival::Forwarded)
     }
@@ -212,16 +241,50 @@ impl Gateway {
         }
     }
 
+    /// What a stopped request is told, once its source's failures have been looked at.
+    fn limited(&self, stop: Stop, record: &Record) -> Stop {
+        let failed = matches!(stop, Stop::Refused(refusal) if refusal.is_failed_verification());
+        match record.snapshot.plan.failed_verifications {
+            Some(limit)
+                if failed
+                    && !(self.guesses).allow(record.client().address, limit, Instant::now()) =>
+            {
+                Refusal::RateLimited.into()
+            }
+            Some(_) | None => stop,
+        }
+    }
+
+    /// Holds an answer for a moment, or until a drain begins.
+    ///
+    /// # Cancel safety
+    /// Safe; a sender that leaves meanwhile was refused all the same.
+    async fn hold(&self) {
+        let begins = self.drain_begins.notified();
+        if self.draining.get() || self.held.get() >= HELD_LIMIT {
+            return;
+        }
+        let _held = Held::new(&self.held);
+        tokio::select! {
+            () = self.timers.alarm(HOLD) => {}
+            () = begins => {}
+        }
+    }
+
     /// Answers a stopped request. Reads a small rest of its body first, so that its connection can be kept.
     async fn stop(
         &self,
         stop: Stop,
         body: Option<RequestBody>,
         reads_rest: bool,
-        record: Record,
+        mut record: Record,
     ) -> Result<Response<AnswerBody>, Close> {
+        if stop == Refusal::RateLimited.into() {
+            // Told first: the refusal stands whether or not its sender waits for it.
+            record.stopped(stop);
+            self.hold().await;
+        }
         if self.closes(stop, &record) {
-            let mut record = record;
             record.stopped(stop);
             return Err(Close);
         }
@@ -247,6 +310,22 @@ impl Gateway {
             && record
                 .route_plan()
                 .is_some_and(|route| route.on_reject == OnReject::Close)
+    }
+}
+
+/// A refusal that is held, counted until this is dropped.
+struct Held<'g>(&'g Cell<usize>);
+
+impl<'g> Held<'g> {
+    fn new(held: &'g Cell<usize>) -> Self {
+        held.set(held.get() + 1);
+        Self(held)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 
@@ -306,7 +385,10 @@ impl Handler for Gateway {
         match self.journey(head, &mut body, peer, &mut record).await {
             Ok(Arrival::Challenge(reply)) => Ok(respond::challenge(reply, record)),
             Ok(Arrival::Forwarded(answered)) => Ok(answered.into_answer(record)),
-            Err(stop) => self.stop(stop, body, reads_rest, record).await,
+            Err(stop) => {
+                let stop = self.limited(stop, &record);
+                self.stop(stop, body, reads_rest, record).await
+            }
         }
     }
 
@@ -319,6 +401,11 @@ impl Handler for Gateway {
         };
         // No route is known yet, so no route's wish to close in silence can be either.
         respond::stopped_early(refusal, record)
+    }
+
+    fn draining(&self) {
+        self.draining.set(true);
+        self.drain_begins.notify_waiters();
     }
 
     fn cutting(&self) {

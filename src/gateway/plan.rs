@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use ipnet::IpNet;
 
 use crate::route::Table;
 use crate::verify::Scheme;
@@ -21,6 +22,19 @@ pub struct Plan {
     pub routes: Vec<RoutePlan>,
     /// Each distinct upstream once; routes point here, so that they share connections.
     pub upstreams: Vec<UpstreamPlan>,
+    /// Proxies whose word on the client is taken. No network of IPv4 addresses mapped into IPv6.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How often a source may fail to prove itself; `None` for any number of times.
+    pub failed_verifications: Option<FailureLimit>,
+}
+
+/// A limit on failures: `burst` at once, then one for each `step`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailureLimit {
+    /// Time in which one more failure is allowed; not zero.
+    pub step: Duration,
+    /// Failures in a row; at least 1.
+    pub burst: u32,
 }
 
 /// One route.
@@ -28,6 +42,8 @@ pub struct Plan {
 pub struct RoutePlan {
     /// What logs and metrics call it.
     pub name: Arc<str>,
+    /// The only networks that may send, challenges too; `None` for all. No network of mapped addresses.
+    pub allow: Option<Vec<IpNet>>,
     /// Who may pass.
     pub scheme: Scheme,
     /// Position in [`Plan::upstreams`].

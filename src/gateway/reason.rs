@@ -91,6 +91,10 @@ labelled! {
         ReadTimeout => "read_timeout",
         /// An `Expect` other than `100-continue`.
         ExpectationFailed => "expectation_failed",
+        /// The route does not take requests from this address.
+        SourceDenied => "source_denied",
+        /// A token refused, from an address that has had too many refused.
+        RateLimited => "rate_limited",
         /// The route is in maintenance.
         Maintenance => "maintenance",
     }
@@ -135,6 +139,25 @@ impl UpstreamError {
             Self::Redirect => "upstream_redirect",
             Self::Timeout => "upstream_timeout",
         }
+    }
+}
+
+impl Refusal {
+    /// Whether this is a failure to prove oneself, of which an address has only so many.
+    ///
+    /// No token, a wrong, expired or ambiguous one and an alias of its header are: each may be somebody trying
+    /// what works, and each can be counted without harm, as a valid token is never refused for it. The rest tells a
+    /// guesser nothing about tokens: no route, another method and broken HTTP are refused before a token is looked
+    /// at, and a challenge is malformed only where its token was right or none could be read.
+    pub(super) fn is_failed_verification(self) -> bool {
+        matches!(
+            self,
+            Self::TokenMissing
+                | Self::TokenMismatch
+                | Self::TokenExpired
+                | Self::TokenAmbiguous
+                | Self::HeaderAlias
+        )
     }
 }
 
@@ -202,7 +225,9 @@ pub const LABELS: Labels = Labels {
     challenge_methods: &["get", "post"],
     challenge_results: &["answered", "token_mismatch", "malformed"],
     upstream_errors: UpstreamError::LABELS,
-    codes: &[200, 400, 401, 404, 405, 408, 413, 417, 431, 502, 503, 504],
+    codes: &[
+        200, 400, 401, 403, 404, 405, 408, 413, 417, 429, 431, 502, 503, 504,
+    ],
     tls_versions: &ConnectionEvent::TLS_VERSIONS,
     tls_failures: &ConnectionEvent::HANDSHAKE_FAILURES,
 };

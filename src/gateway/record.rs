@@ -14,6 +14,7 @@ use super::Gateway;
 use super::plan::RoutePlan;
 use super::reason::{Outcome, Refusal, Stop, challenge_position};
 use super::snapshot::Snapshot;
+use super::source::Client;
 use super::upload::Tally;
 use crate::clock;
 use crate::server::Peer;
@@ -27,6 +28,7 @@ pub(super) struct Record {
     began: Instant,
     time: SystemTime,
     peer: Peer,
+    client: Client,
     request_id: String,
     method: &'static str,
     route: Option<usize>,
@@ -52,6 +54,7 @@ impl Record {
             began,
             time: clock::wall(),
             peer,
+            client: Client::direct(peer),
             request_id: gateway.next_request_id(),
             method: method_label(method),
             route: None,
@@ -62,6 +65,16 @@ impl Record {
             tally: Rc::default(),
             end: None,
         }
+    }
+
+    /// Who sends, as far as that is known.
+    pub(super) fn client(&self) -> Client {
+        self.client
+    }
+
+    /// A trusted proxy may speak for somebody else.
+    pub(super) fn sent_by(&mut self, client: Client) {
+        self.client = client;
     }
 
     pub(super) fn request_id(&self) -> &str {
@@ -110,9 +123,12 @@ impl Record {
         self.end = Some((outcome, None));
     }
 
-    /// The request is over, not well.
+    /// The request is over, not well. Saying the same again changes nothing: an answer may be held between the two.
     pub(super) fn stopped(&mut self, stop: Stop) {
-        self.end = Some((stop.outcome(), Some(stop.reason())));
+        let end = Some((stop.outcome(), Some(stop.reason())));
+        if std::mem::replace(&mut self.end, end) == end {
+            return;
+        }
         match stop {
             Stop::Refused(refusal) => self.metrics().rejected(refusal.position()),
             Stop::Failed(error) => self.metrics().upstream_error(error.position()),
@@ -172,7 +188,9 @@ impl Drop for Record {
             sent: self.tally.sent.get(),
             duration,
             upstream_duration: self.upstream,
-            client: self.peer.address,
+            peer: self.peer.address,
+            client: Some(self.client.address)
+                .filter(|client| *client != self.peer.address.ip().to_canonical()),
             upstream: upstream.map(|upstream| &*upstream.name),
         });
     }

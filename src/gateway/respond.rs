@@ -40,6 +40,11 @@ fn table(stop: Stop) -> (StatusCode, &'static str) {
             Refusal::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "request body too large\n"),
             Refusal::ReadTimeout => (StatusCode::REQUEST_TIMEOUT, "request too slow\n"),
             Refusal::ExpectationFailed => (StatusCode::EXPECTATION_FAILED, "expectation failed\n"),
+            Refusal::SourceDenied => (StatusCode::FORBIDDEN, "not allowed\n"),
+            Refusal::RateLimited => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many requests, try again later\n",
+            ),
             Refusal::Maintenance => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "in maintenance, try again later\n",
@@ -123,7 +128,7 @@ fn add_specifics(headers: &mut HeaderMap, status: StatusCode) {
         StatusCode::UNAUTHORIZED => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Token"));
         }
-        StatusCode::SERVICE_UNAVAILABLE => {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
             headers.insert(RETRY_AFTER, RETRY_SECONDS);
         }
         _ => {}

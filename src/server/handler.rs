@@ -110,6 +110,9 @@ pub trait Handler: 'static {
     /// Answers a fault. `began` is when its first byte came.
     fn refuse(self: &Rc<Self>, fault: Fault, peer: Peer, began: Instant) -> Response<Bytes>;
 
+    /// A drain begins: what is in flight should come to its end.
+    fn draining(&self);
+
     /// What is in flight is about to be cut, because it outlasted its time to finish.
     fn cutting(&self);
 

@@ -82,6 +82,7 @@ pub(super) async fn work<H: Handler>(
     }
     drain.begin();
     let (service, settings) = services.current();
+    service.handler.draining();
     tokio::select! {
         () = drain.empty() => return Some(()),
         () = reached(&mut signal, Stop::Now) => {}

@@ -8,7 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime};
@@ -63,8 +63,10 @@ pub struct AccessEntry<'a> {
     pub duration: Duration,
     /// Of that, until the upstream's answer began.
     pub upstream_duration: Option<Duration>,
-    /// The other end of the connection.
-    pub client: SocketAddr,
+    /// The other end of the connection, with its port.
+    pub peer: SocketAddr,
+    /// The client that a trusted proxy spoke for; none where the peer is the client.
+    pub client: Option<IpAddr>,
     /// Name of the upstream, where one was involved.
     pub upstream: Option<&'a str>,
 }
@@ -258,13 +260,26 @@ fn write_json(line: &mut Vec<u8>, stamp: &[u8], entry: &AccessEntry<'_>) {
     json_number(line, "sent_bytes", Some(entry.sent));
     json_seconds(line, "duration_s", Some(entry.duration));
     json_seconds(line, "upstream_s", entry.upstream_duration);
-    json_key(line, "client");
-    line.push(b'"');
-    // An address needs no escaping, and writing into memory does not fail.
-    let _ = write!(line, "{}", entry.client);
-    line.push(b'"');
+    json_address(line, "client", &client(entry));
+    if entry.client.is_some() {
+        json_address(line, "peer", &entry.peer);
+    }
     json_text(line, "upstream", entry.upstream);
     line.extend_from_slice(b"}\n");
+}
+
+/// Who sent the request; a client that somebody spoke for has no port.
+fn client(entry: &AccessEntry<'_>) -> String {
+    match entry.client {
+        Some(client) => client.to_string(),
+        None => entry.peer.to_string(),
+    }
+}
+
+fn json_address(line: &mut Vec<u8>, key: &str, address: &impl std::fmt::Display) {
+    json_key(line, key);
+    // An address needs no escaping, and writing into memory does not fail.
+    let _ = write!(line, "\"{address}\"");
 }
 
 fn json_key(line: &mut Vec<u8>, key: &str) {
@@ -333,10 +348,14 @@ fn write_text(line: &mut Vec<u8>, stamp: &[u8], entry: &AccessEntry<'_>) {
         sent = entry.sent,
     );
     seconds(line, entry.duration);
+    let peer = entry
+        .client
+        .map(|_| format!(" peer={}", entry.peer))
+        .unwrap_or_default();
     let _ = writeln!(
         line,
-        " client={}{upstream} listener={} id={}",
-        entry.client,
+        " client={}{peer}{upstream} listener={} id={}",
+        client(entry),
         entry.listener.escape_debug(),
         entry.request_id
     );
@@ -386,7 +405,8 @@ mod tests {
             sent: 3,
             duration: Duration::from_micros(1_000_007),
             upstream_duration: None,
-            client: SocketAddr::from(([192, 0, 2, 1], 4)),
+            peer: SocketAddr::from(([192, 0, 2, 1], 4)),
+            client: None,
             upstream: None,
         }
     }

@@ -9,6 +9,7 @@ mod address;
 mod limits;
 mod listener;
 mod route;
+mod source;
 mod upstream;
 mod url;
 
@@ -17,8 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::Context;
-use super::document::{AdminSetting, Document, FailureSetting};
-use super::value::RATE;
+use super::document::{AdminSetting, Document};
 use super::words::{LogFormat, LogLevel, WatchFiles};
 use crate::gateway::plan::Plan;
 use crate::server::{ListenerSpec, ServerLimits};
@@ -74,7 +74,6 @@ pub struct CertificateInfo {
 
 /// Compiles everything; `None` where some part cannot be.
 pub(super) fn compile(context: &mut Context<'_>, document: &Document) -> Option<Compiled> {
-    not_in_this_version(context, document);
     let limits = limits::general(context, document);
     let listeners = listener::compile(context, document.listeners.as_deref().unwrap_or_default());
     let admin = admin(context, &document.admin, &listeners.addresses);
@@ -103,35 +102,6 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document) -> Option<
         drain_delay: limits.drain_delay,
         watch_files: document.watch_files == WatchFiles::On,
     })
-}
-
-/// Settings that the file may have one day. Passing over them in silence would be worse than refusing.
-fn not_in_this_version(context: &mut Context<'_>, document: &Document) {
-    if let FailureSetting::On(setting) = &document.failed_verifications {
-        if setting.rate.rate().is_none() {
-            let path = "failed_verifications.rate";
-            let found = format!("the rate {}", context.shown(path));
-            context.error(path, found, RATE);
-        }
-        let found = "a limit on failed verifications, which this version does not support yet";
-        let help = "a limit in front of the gateway can do it until then";
-        context.error_help("failed_verifications", found, "`off`", help);
-    }
-    let mut unreadable = false;
-    for (index, network) in document.trusted_proxies.iter().enumerate() {
-        let address = network.parse::<std::net::IpAddr>().is_ok();
-        if !address && network.parse::<ipnet::IpNet>().is_err() {
-            let path = format!("trusted_proxies[{index}]");
-            let found = format!("the network {}", context.shown(&path));
-            context.error(&path, found, "a network such as 10.0.0.0/8, or an address");
-            unreadable = true;
-        }
-    }
-    if !document.trusted_proxies.is_empty() && !unreadable {
-        let found = "trusted proxies, which this version does not support yet";
-        let help = "take it out; `X-Forwarded-For` from outside is dropped, and the log has the peer's address";
-        context.error_help("trusted_proxies", found, "an empty list", help);
-    }
 }
 
 /// The outer `None`: it could not be read.

@@ -3,6 +3,7 @@
 use super::limits;
 use super::limits::{General, RouteLimits};
 use super::listener::Listeners;
+use super::source;
 use super::upstream::Upstreams;
 use crate::config::certificate::covers;
 use crate::config::context::Context;
@@ -37,6 +38,7 @@ pub(super) fn compile(
         if let Some(pattern) = &pattern {
             warn_uncovered_host(context, &path, pattern, listeners);
         }
+        let allow = source::allow(context, &format!("{path}.allow"), route.allow.as_deref());
         let limits = limits::of_route(context, &path, route, general);
         let scheme = route.verify.as_ref().and_then(|verify| {
             let name = shown_name(context, &path, name);
@@ -57,6 +59,7 @@ pub(super) fn compile(
         };
         plans.push(RoutePlan {
             name: name.as_str().into(),
+            allow,
             scheme,
             upstream,
             forwarding,
@@ -69,12 +72,16 @@ pub(super) fn compile(
             maintenance: route.maintenance,
         });
     }
+    let trusted_proxies = source::trusted_proxies(context, &document.trusted_proxies);
+    let failed_verifications = source::failures(context, &document.failed_verifications);
     let table = table(context, &patterns)?;
     let complete = plans.len() == routes.len() && !routes.is_empty();
     complete.then(|| Plan {
         table,
         routes: plans,
         upstreams: upstreams.into_plans(),
+        trusted_proxies,
+        failed_verifications,
     })
 }
 

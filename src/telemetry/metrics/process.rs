@@ -14,6 +14,8 @@ pub struct ProcessMetrics {
     reload_timestamp: IntGauge,
     reloads: IntCounterVec,
     certificates: IntGaugeVec,
+    /// Sources whose failed verifications are remembered.
+    pub failed_sources: IntGauge,
     /// Access lines thrown away because whoever reads them was too slow.
     pub log_dropped: IntCounter,
 }
@@ -57,6 +59,13 @@ impl ProcessMetrics {
                         "When a certificate expires",
                     ),
                     &["certificate"],
+                )?,
+            )?,
+            failed_sources: register(
+                registry,
+                IntGauge::new(
+                    "countersign_failed_verification_sources",
+                    "Source addresses whose failed verifications are remembered; the table has room for 65536",
                 )?,
             )?,
             log_dropped: register(

@@ -12,6 +12,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use socket2::{Domain, Socket, Type};
 
 use super::PATIENCE;
 
@@ -124,6 +125,19 @@ impl Connection {
     pub(crate) fn plain(address: SocketAddr) -> Self {
         Self {
             stream: Box::new(socket(address)),
+            read: Vec::new(),
+            reset: false,
+        }
+    }
+
+    /// From this address of the loopback network.
+    pub(crate) fn plain_from(source: &str, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let source = SocketAddr::new(source.parse().unwrap(), 0);
+        socket.bind(&source.into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        Self {
+            stream: Box::new(bounded(socket.into())),
             read: Vec::new(),
             reset: false,
         }
@@ -326,7 +340,11 @@ impl Connection {
 }
 
 fn socket(address: SocketAddr) -> TcpStream {
-    let socket = TcpStream::connect(address).unwrap();
+    bounded(TcpStream::connect(address).unwrap())
+}
+
+/// No wait on it is longer than [`PATIENCE`].
+fn bounded(socket: TcpStream) -> TcpStream {
     socket.set_nodelay(true).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.set_write_timeout(Some(PATIENCE)).unwrap();
