@@ -205,6 +205,8 @@ pub const LABELS: Labels = Labels {
     codes: &[200, 400, 401, 404, 405, 408, 413, 417, 431, 502, 503, 504],
     tls_versions: &ConnectionEvent::TLS_VERSIONS,
     tls_failures: &ConnectionEvent::HANDSHAKE_FAILURES,
+    connection_ends: &ConnectionEvent::ENDS,
+    proxy_faults: &ConnectionEvent::PROXY_FAULTS,
 };
 
 /// Position of a challenge's method and result in [`LABELS`].

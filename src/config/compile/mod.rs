@@ -76,7 +76,8 @@ pub struct CertificateInfo {
 pub(super) fn compile(context: &mut Context<'_>, document: &Document) -> Option<Compiled> {
     not_in_this_version(context, document);
     let limits = limits::general(context, document);
-    let listeners = listener::compile(context, document.listeners.as_deref().unwrap_or_default());
+    let listeners = document.listeners.as_deref().unwrap_or_default();
+    let listeners = listener::compile(context, listeners, &document.trusted_proxies);
     let admin = admin(context, &document.admin, &listeners.addresses);
     let workers = workers(context, document.workers);
     let plan = route::compile(context, document, &limits, &listeners);
