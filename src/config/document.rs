@@ -65,9 +65,13 @@ pub(super) struct Listener {
     pub(super) tls: Option<Tls>,
     /// Plain HTTP instead of TLS: for development, or behind a load balancer that ends TLS.
     pub(super) insecure_plaintext: bool,
-    /// Connections open at once, 1 to 1000000.
+    /// Connections open at once, 1 to 1000000; further ones wait.
     pub(super) max_connections: u64,
-    /// Whether connections begin with a PROXY protocol header. Not in this version: only `off`.
+    /// Connections open at once from one address (IPv6: one /64), 1 to 1000000; further ones are closed. Does not hold
+    /// for `trusted_proxies` without the PROXY protocol.
+    pub(super) max_connections_per_source: u64,
+    /// Whether connections begin with a PROXY protocol header, version 1 or 2: `required`, and nothing else gets in,
+    /// or `off`.
     pub(super) proxy_protocol: ProxyProtocol,
 }
 
@@ -79,6 +83,8 @@ impl Default for Listener {
             tls: None,
             insecure_plaintext: false,
             max_connections: 10_000,
+            // A tenth: no single address can take all the room, and no sender needs as much.
+            max_connections_per_source: 1000,
             proxy_protocol: ProxyProtocol::Off,
         }
     }

@@ -417,8 +417,13 @@ impl Handler for Gateway {
             return;
         };
         match event {
-            ConnectionEvent::Opened => metrics.connections_open.inc(),
-            ConnectionEvent::Closed => metrics.connections_open.dec(),
+            ConnectionEvent::Opened => metrics.opened(),
+            ConnectionEvent::Closed(why) => {
+                metrics.closed(position(&ConnectionEvent::ENDS, why));
+            }
+            ConnectionEvent::ProxyHeaderRefused(reason) => {
+                metrics.proxy_fault(position(&ConnectionEvent::PROXY_FAULTS, reason));
+            }
             ConnectionEvent::Handshake { version, resumed } => {
                 metrics.handshake(position(&ConnectionEvent::TLS_VERSIONS, version), resumed);
             }

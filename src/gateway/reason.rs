@@ -230,6 +230,8 @@ pub const LABELS: Labels = Labels {
     ],
     tls_versions: &ConnectionEvent::TLS_VERSIONS,
     tls_failures: &ConnectionEvent::HANDSHAKE_FAILURES,
+    connection_ends: &ConnectionEvent::ENDS,
+    proxy_faults: &ConnectionEvent::PROXY_FAULTS,
 };
 
 /// Position of a challenge's method and result in [`LABELS`].

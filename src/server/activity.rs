@@ -58,7 +58,28 @@ pub(super) struct Activity {
     /// Who reads on once all answers are out.
     reader: RefCell<Option<Waker>>,
     body_poll: Cell<BodyPoll>,
+    http2: Http2,
 }
+
+/// What only HTTP/2 has to keep in mind.
+#[derive(Default)]
+struct Http2 {
+    /// Rings when a frame or a header block has begun and not ended in time.
+    frame: RefCell<Option<Alarm>>,
+    flooded: Cell<bool>,
+    last_stream: Cell<u32>,
+    earned_frames: Cell<u32>,
+    earned_resets: Cell<u32>,
+    /// Bytes written for which no frame was earned yet.
+    written: Cell<usize>,
+    /// Something was written and may not be out whole.
+    unflushed: Cell<bool>,
+}
+
+/// Bytes of answer that earn their reader one frame, such as a window update. Clients send up to two for 4 KiB.
+const BYTES_PER_FRAME: usize = 1024;
+/// Frames that a request earns: a priority, and a window update for stream and connection each way.
+const FRAMES_PER_REQUEST: u32 = 4;
 
 impl Activity {
     pub(super) fn new(timers: &Timers, limits: &ServerLimits) -> Self {
@@ -80,6 +101,7 @@ impl Activity {
             flush_due: Cell::new(false),
             reader: RefCell::new(None),
             body_poll: Cell::new(BodyPoll::Untouched),
+            http2: Http2::default(),
         }
     }
 
@@ -102,6 +124,78 @@ impl Activity {
     /// Ready when the current phase has lasted too long.
     pub(super) fn poll_overdue(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.alarm.poll_rung(cx)
+    }
+
+    /// Ready when a frame of HTTP/2 has been half here for too long.
+    pub(super) fn poll_frame_overdue(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let alarm = self.http2.frame.borrow();
+        alarm
+            .as_ref()
+            .map_or(Poll::Pending, |alarm| alarm.poll_rung(cx))
+    }
+
+    /// A frame or header block is half here, or none is. `ended`: one has ended since this was last told.
+    pub(super) fn frame_open(&self, open: bool, ended: bool) {
+        let mut alarm = self.http2.frame.borrow_mut();
+        if alarm.is_some() && (ended || !open) {
+            *alarm = None;
+        }
+        if open && alarm.is_none() {
+            *alarm = Some(self.timers.alarm(self.request_head));
+        }
+    }
+
+    /// The peer has opened a stream, or sent trailers on one.
+    pub(super) fn stream_opened(&self, stream: u32) {
+        let last = self.http2.last_stream.get();
+        self.http2
+            .last_stream
+            .set(last.max(stream & (u32::MAX >> 1)));
+    }
+
+    /// The latest stream the peer has opened.
+    pub(super) fn last_stream(&self) -> u32 {
+        self.http2.last_stream.get()
+    }
+
+    /// The peer has made us work for nothing too often.
+    pub(super) fn flood(&self) {
+        self.http2.flooded.set(true);
+    }
+
+    pub(super) fn is_flooded(&self) -> bool {
+        self.http2.flooded.get()
+    }
+
+    /// Frames beside requests that the peer has earned since this was last asked.
+    pub(super) fn take_earned_frames(&self) -> u32 {
+        let written = self.http2.written.get();
+        self.http2.written.set(written % BYTES_PER_FRAME);
+        let frames = u32::try_from(written / BYTES_PER_FRAME).unwrap_or(u32::MAX);
+        frames.saturating_add(self.http2.earned_frames.take())
+    }
+
+    /// Resets that the peer has earned since this was last asked: one for each answer.
+    pub(super) fn take_earned_resets(&self) -> u32 {
+        self.http2.earned_resets.take()
+    }
+
+    /// The head of an answer is ready.
+    pub(super) fn answered(&self) {
+        let earned = &self.http2.earned_resets;
+        earned.set(earned.get().saturating_add(1));
+    }
+
+    /// These bytes were handed to the socket.
+    pub(super) fn written(&self, bytes: usize) {
+        let written = &self.http2.written;
+        written.set(written.get().saturating_add(bytes));
+        self.http2.unflushed.set(true);
+    }
+
+    /// Whether all frames written so far are out whole.
+    pub(super) fn is_flushed(&self) -> bool {
+        !self.http2.unflushed.get()
     }
 
     /// Ready when the peer has taken no byte for too long.
@@ -213,6 +307,7 @@ impl Activity {
 
     /// Everything written so far is out.
     pub(super) fn flushed(&self) {
+        self.http2.unflushed.set(false);
         if !self.in_flight() && !self.head_lost() {
             self.flush_due.set(false);
             if let Some(reader) = self.reader.borrow_mut().take() {
@@ -256,7 +351,14 @@ impl InFlight {
         activity.phase.set(Phase::Message);
         activity.alarm.pause();
         activity.flush_due.set(true);
+        let earned = &activity.http2.earned_frames;
+        earned.set(earned.get().saturating_add(FRAMES_PER_REQUEST));
         Self(Rc::clone(activity))
+    }
+
+    /// The head of the answer is ready.
+    pub(super) fn answered(&self) {
+        self.0.answered();
     }
 
     /// The body of the answer was polled.

@@ -13,8 +13,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
+use super::entrance::Room;
 use super::listener::{adopt, open};
 use super::running::Running;
 use super::worker::{Share, Work, WorkerContext, work};
@@ -55,7 +56,7 @@ pub struct Bound {
 struct BoundListener {
     address: SocketAddr,
     sockets: Vec<TcpListener>,
-    room: Arc<Semaphore>,
+    room: Room,
 }
 
 /// Opens all listening sockets, or takes those of `inherited` that have the address.
@@ -83,11 +84,11 @@ pub fn bind(
         } else {
             (adopt(handed, workers).map_err(fail)?, spec.address)
         };
-        let room = Semaphore::new(spec.max_connections.clamp(1, Semaphore::MAX_PERMITS));
+        let room = Room::new(spec);
         bound.push(BoundListener {
             address,
             sockets,
-            room: Arc::new(room),
+            room,
         });
     }
     if let Some(address) = inherited
@@ -184,7 +185,7 @@ fn shares(listeners: Vec<BoundListener>, workers: usize) -> Vec<Vec<Share>> {
     let mut shares: Vec<Vec<Share>> = std::iter::repeat_with(Vec::new).take(workers).collect();
     for (position, listener) in listeners.into_iter().enumerate() {
         for (number, socket) in listener.sockets.into_iter().enumerate() {
-            let room = Arc::clone(&listener.room);
+            let room = listener.room.clone();
             if let Some(share) = shares.get_mut(number % workers) {
                 share.push(Share {
                     position,

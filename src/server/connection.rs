@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -19,18 +18,17 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, join};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::{self, HandshakeKind, ProtocolVersion};
 use tokio_rustls::server::TlsStream;
 
 use super::activity::{Activity, InFlight, Phase};
 use super::drain::Drain;
+use super::entrance::{Door, Entrance, Stream, Turn};
 use super::http1::Guard;
 use super::http2;
 use super::linger::{LINGER, close};
 use super::request_body::{Kept, RequestBody};
 use super::socket::{Reading, Writing};
-use super::{Close, ConnectionEvent, Fault, Handler, Peer, ServerLimits};
+use super::{Close, Fault, Handler, Peer, ServerLimits};
 use crate::clock::Timers;
 
 /// Read buffer of an HTTP/1.1 connection; also the largest piece of body passed on at once.
@@ -41,6 +39,7 @@ pub(super) struct Service<H> {
     pub(super) timers: Timers,
     pub(super) limits: ServerLimits,
     pub(super) drain: Drain,
+    pub(super) turn: Rc<Turn>,
 }
 
 impl<H: Handler> Service<H> {
@@ -51,73 +50,41 @@ impl<H: Handler> Service<H> {
             timers: self.timers.clone(),
             limits,
             drain: self.drain.clone(),
+            turn: Rc::clone(&self.turn),
         }
     }
 
-    /// Serves one accepted connection to its end.
+    /// Serves one accepted connection to its end, and tells why that came.
     pub(super) async fn serve(
         &self,
         stream: TcpStream,
-        tls: Option<&Arc<rustls::ServerConfig>>,
+        door: Door<'_>,
         peer: Peer,
-    ) {
-        match tls {
-            None => self.http1(stream, peer).await,
-            Some(config) => {
-                if let Some(stream) = self.handshake(stream, config, peer).await {
-                    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                    if http2 {
-                        self.http2(stream, peer).await
-                    } else {
-                        self.http1(stream, peer).await
-                    }
-                }
-            }
-        }
-    }
-
-    async fn handshake(
-        &self,
-        stream: TcpStream,
-        config: &Arc<rustls::ServerConfig>,
-        peer: Peer,
-    ) -> Option<TlsStream<TcpStream>> {
-        let accept = TlsAcceptor::from(Arc::clone(config)).accept(stream);
-        // One deadline for the whole handshake: one per step would let a peer take twice the time.
-        let deadline = self.timers.alarm(self.limits.tls_handshake);
-        let outcome = tokio::select! {
-            biased;
-            outcome = accept => outcome,
-            () = deadline => {
-                self.handler.note(peer.listener, ConnectionEvent::HandshakeFailed("timeout"));
-                return None;
-            }
+    ) -> &'static str {
+        let entrance = Entrance {
+            handler: &*self.handler,
+            timers: &self.timers,
+            deadline: self.limits.tls_handshake,
+            turn: &self.turn,
+            door,
         };
-        match outcome {
-            Ok(stream) => {
-                let session = stream.get_ref().1;
-                let version = match session.protocol_version() {
-                    Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
-                    _ => "TLSv1.2",
-                };
-                let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
-                self.handler.note(
-                    peer.listener,
-                    ConnectionEvent::Handshake { version, resumed },
-                );
-                Some(stream)
+        let entered = match entrance.enter(stream, peer).await {
+            Ok(entered) => entered,
+            Err(why) => return why,
+        };
+        let peer = entered.peer;
+        let end = match entered.stream {
+            Stream::Plain(stream) => self.http1(stream, peer).await,
+            Stream::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                self.http2(*stream, peer).await
             }
-            Err(error) => {
-                let reason = handshake_failure(&error);
-                tracing::debug!(reason, "tls handshake failed");
-                self.handler
-                    .note(peer.listener, ConnectionEvent::HandshakeFailed(reason));
-                None
-            }
-        }
+            Stream::Tls(stream) => self.http1(*stream, peer).await,
+        };
+        drop(entered.place);
+        end
     }
 
-    async fn http1<S: Transport>(&self, stream: S, peer: Peer) {
+    async fn http1<S: Transport>(&self, stream: S, peer: Peer) -> &'static str {
         let stream = Rc::new(RefCell::new(stream));
         let activity = Rc::new(Activity::new(&self.timers, &self.limits));
         let guard = Guard::new(Rc::clone(&stream), Rc::clone(&activity), &self.limits);
@@ -137,18 +104,20 @@ impl<H: Handler> Service<H> {
             })
             .await
         };
+        let label = end.label();
         // hyper and the guard are gone, so the socket is ours alone again.
         if let Some(stream) = Rc::into_inner(stream) {
             self.finish_http1(end, stream.into_inner(), &activity, peer)
                 .await;
         }
+        label
     }
 
-    async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(&self, stream: S, peer: Peer) {
+    async fn http2<S: Transport>(&self, stream: S, peer: Peer) -> &'static str {
         let stream = Rc::new(RefCell::new(stream));
         let activity = Rc::new(Activity::new(&self.timers, &self.limits));
         let socket = join(
-            Reading(Rc::clone(&stream)),
+            Reading::new(&stream, &activity),
             Writing::new(&stream, &activity, true),
         );
         let handler = Rc::clone(&self.handler);
@@ -167,24 +136,38 @@ impl<H: Handler> Service<H> {
             })
         };
         let builder = http2::builder(&self.limits, &activity);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
-        let end = self
-            .drive(&activity, |cx, drain| {
-                if drain {
-                    connection.as_mut().graceful_shutdown();
+        let end = {
+            let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
+            let end = self
+                .drive(&activity, |cx, drain| {
+                    if drain {
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    connection.as_mut().poll(cx).map(|result| result.err())
+                })
+                .await;
+            if let End::Overdue(_) = end {
+                // Told to go; one more deadline for a peer that does not answer even to that.
+                connection.as_mut().graceful_shutdown();
+                let grace = self.timers.alarm(LINGER);
+                tokio::select! {
+                    _ = connection => {}
+                    () = grace => {}
                 }
-                connection.as_mut().poll(cx).map(|result| result.err())
-            })
-            .await;
-        if let End::Overdue(_) = end {
-            // Told to go; one more deadline for a peer that does not answer even to that.
-            connection.as_mut().graceful_shutdown();
+            }
+            end
+        };
+        if !activity.is_flooded() {
+            return end.label();
+        }
+        if let Some(stream) = Rc::into_inner(stream) {
             let grace = self.timers.alarm(LINGER);
             tokio::select! {
-                _ = connection => {}
+                () = http2::calm_down(stream.into_inner(), &activity) => {}
                 () = grace => {}
             }
         }
+        "flood"
     }
 
     async fn call(
@@ -221,6 +204,9 @@ impl<H: Handler> Service<H> {
             activity.poll_lingering(cx);
             if activity.poll_stalled(cx).is_ready() {
                 return Poll::Ready(End::Stalled);
+            }
+            if activity.poll_frame_overdue(cx).is_ready() {
+                return Poll::Ready(End::Overdue(Phase::Head));
             }
             if activity.poll_overdue(cx).is_ready() {
                 if let Some(phase) = activity.overdue_phase() {
@@ -306,6 +292,18 @@ enum End {
     Stalled,
 }
 
+impl End {
+    /// Which of [`super::ConnectionEvent::ENDS`] it is.
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "peer",
+            Self::Overdue(Phase::Idle | Phase::Message) => "idle",
+            Self::Overdue(Phase::Head) => "slow",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
 /// Answers a request of HTTP/2, whose head nobody has measured yet.
 async fn answer_stream<H: Handler>(
     handler: Rc<H>,
@@ -340,6 +338,7 @@ impl<B> Tracked<B> {
     fn new(body: B, in_flight: InFlight, kept: Option<(Kept, Rc<Activity>)>) -> Self {
         // From here on it is the peer who is waited for: one that opens no window may never have the body asked.
         in_flight.body_polled(true);
+        in_flight.answered();
         Self {
             body,
             in_flight,
@@ -378,35 +377,4 @@ impl<B: Body + Unpin> Body for Tracked<B> {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
-}
-
-/// Which of [`ConnectionEvent::HANDSHAKE_FAILURES`] an error is.
-fn handshake_failure(error: &std::io::Error) -> &'static str {
-    use rustls::{Error, InvalidMessage, PeerIncompatible};
-    let cause = error
-        .get_ref()
-        .and_then(|error| error.downcast_ref::<Error>());
-    if let Some(Error::AlertReceived(_)) = cause {
-        return "client_alert";
-    }
-    if let Some(Error::InvalidMessage(
-        InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
-    )) = cause
-    {
-        return "not_tls";
-    }
-    if let Some(Error::PeerIncompatible(reason)) = cause {
-        let version = matches!(
-            reason,
-            PeerIncompatible::Tls12NotOffered
-                | PeerIncompatible::Tls12NotOfferedOrEnabled
-                | PeerIncompatible::SupportedVersionsExtensionRequired
-        );
-        return if version {
-            "no_shared_version"
-        } else {
-            "no_shared_suite"
-        };
-    }
-    "io"
 }

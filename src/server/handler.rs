@@ -17,8 +17,10 @@ use super::RequestBody;
 pub struct Peer {
     /// Position of the listener in the order given to [`super::bind`].
     pub listener: usize,
-    /// Where the connection came from.
+    /// Where the connection came from, as far as anybody says who is to be believed.
     pub address: SocketAddr,
+    /// The other end of the socket: a load balancer's where that has named another address.
+    pub socket: SocketAddr,
     /// Whether the connection is encrypted.
     pub tls: bool,
 }
@@ -51,8 +53,10 @@ impl std::error::Error for Fault {}
 pub enum ConnectionEvent {
     /// Accepted.
     Opened,
-    /// Gone.
-    Closed,
+    /// Gone; the reason is one of [`ConnectionEvent::ENDS`].
+    Closed(&'static str),
+    /// No PROXY header where there has to be one; the reason is one of [`ConnectionEvent::PROXY_FAULTS`].
+    ProxyHeaderRefused(&'static str),
     /// TLS is up.
     Handshake {
         /// `TLSv1.2` or `TLSv1.3`.
@@ -65,6 +69,21 @@ pub enum ConnectionEvent {
 }
 
 impl ConnectionEvent {
+    /// Every reason a connection can end for.
+    pub const ENDS: [&'static str; 9] = [
+        "peer",
+        "idle",
+        "slow",
+        "stalled",
+        "flood",
+        "handshake",
+        "proxy_header",
+        "source_limit",
+        "cut",
+    ];
+    /// Every reason a PROXY header can be refused for.
+    pub const PROXY_FAULTS: [&'static str; 5] =
+        ["not_trusted", "malformed", "too_long", "timeout", "closed"];
     /// Every version a handshake can report.
     pub const TLS_VERSIONS: [&'static str; 2] = ["TLSv1.2", "TLSv1.3"];
     /// Every reason a handshake can fail for.

@@ -9,9 +9,11 @@ use std::task::Poll;
 
 use http::request::Parts;
 use hyper::server::conn::http2::Builder;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::ServerLimits;
 use super::activity::{Activity, BodyPoll};
+use super::linger::close;
 use crate::clock::Alarm;
 
 /// Requests at once on one connection.
@@ -23,6 +25,10 @@ const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
 /// Bytes of answer that may wait for one stream's peer.
 const SEND_BUFFER: usize = 64 * 1024;
+
+/// Streams that a peer may make us reset by breaking the protocol on them (CVE-2025-8671), in the life of a
+/// connection: each is a request that may be on its way to an upstream already.
+const PROVOKED_RESETS: usize = 100;
 
 /// Runs the streams of a connection on the worker's own thread, and gives up those whose peer makes no room.
 ///
@@ -64,8 +70,26 @@ pub(super) fn builder(limits: &ServerLimits, activity: &Rc<Activity>) -> Builder
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
+        .max_local_error_reset_streams(PROVOKED_RESETS)
         .max_header_list_size(header_list_size(limits));
     builder
+}
+
+/// Tells a peer that was a flood why it ends (RFC 9113 §7), where that does not land in the middle of a frame, and
+/// lets it arrive.
+pub(super) async fn calm_down<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    activity: &Activity,
+) {
+    if activity.is_flushed() {
+        let [a, b, c, d] = activity.last_stream().to_be_bytes();
+        // A GOAWAY of 8 bytes on stream 0, with ENHANCE_YOUR_CALM.
+        let frame = [0, 0, 8, 7, 0, 0, 0, 0, 0, a, b, c, d, 0, 0, 0, 0xb];
+        if stream.write_all(&frame).await.is_err() {
+            return;
+        }
+    }
+    close(&mut stream, None, true).await;
 }
 
 /// The limit h2 keeps, which answers 431 without telling anybody: twice our own, for [`is_too_large`] to be asked

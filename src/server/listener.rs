@@ -88,16 +88,16 @@ fn set_options(socket: &Socket) -> io::Result<()> {
 /// Hands out connections, never errors.
 pub(super) struct Listener {
     socket: TcpListener,
-    room: Arc<Semaphore>,
+    places: Arc<Semaphore>,
 }
 
 impl Listener {
     /// # Errors
     /// When the runtime cannot take the socket.
-    pub(super) fn new(socket: std::net::TcpListener, room: Arc<Semaphore>) -> io::Result<Self> {
+    pub(super) fn new(socket: std::net::TcpListener, places: Arc<Semaphore>) -> io::Result<Self> {
         Ok(Self {
             socket: TcpListener::from_std(socket)?,
-            room,
+            places,
         })
     }
 
@@ -108,7 +108,7 @@ impl Listener {
                 Ok((stream, address)) => {
                     // After accepting, not before: a worker that only waits must not hold a place that another's
                     // connection could have. Fails only when the semaphore is closed, which nobody does.
-                    let room = Arc::clone(&self.room).acquire_owned().await.ok();
+                    let room = Arc::clone(&self.places).acquire_owned().await.ok();
                     return (stream, address, room);
                 }
                 // The peer left while it waited: its business, not ours.

@@ -4,14 +4,30 @@ use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
+use super::frames::FrameWatch;
 
-/// Reads as it comes. HTTP/1.1 is read through [`super::http1::Guard`] instead.
-pub(super) struct Reading<S>(pub(super) Rc<RefCell<S>>);
+/// Reads HTTP/2 as it comes, until its peer sends more of what is no request than it may. HTTP/1.1 is read through
+/// [`super::http1::Guard`] instead.
+pub(super) struct Reading<S> {
+    stream: Rc<RefCell<S>>,
+    activity: Rc<Activity>,
+    frames: FrameWatch,
+}
+
+impl<S> Reading<S> {
+    pub(super) fn new(stream: &Rc<RefCell<S>>, activity: &Rc<Activity>) -> Self {
+        Self {
+            stream: Rc::clone(stream),
+            activity: Rc::clone(activity),
+            frames: FrameWatch::new(activity),
+        }
+    }
+}
 
 impl<S: AsyncRead + Unpin> AsyncRead for Reading<S> {
     fn poll_read(
@@ -19,7 +35,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Reading<S> {
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, out)
+        let this = self.get_mut();
+        let before = out.filled().len();
+        ready!(Pin::new(&mut *this.stream.borrow_mut()).poll_read(cx, out))?;
+        let fresh = out.filled().get(before..).unwrap_or_default();
+        if this.frames.follow(fresh).is_err() {
+            this.activity.flood();
+            // What came with it is thrown away: the connection is over.
+            out.set_filled(before);
+            return Poll::Ready(Err(io::Error::other("flood")));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -40,6 +66,13 @@ impl<S> Writing<S> {
             closes,
         }
     }
+
+    fn wrote(&self, written: &Poll<io::Result<usize>>) {
+        self.activity.wrote(written.is_ready());
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.activity.written(*bytes);
+        }
+    }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Writing<S> {
@@ -49,7 +82,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Writing<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes);
-        self.activity.wrote(written.is_ready());
+        self.wrote(&written);
         written
     }
 
@@ -59,7 +92,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Writing<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices);
-        self.activity.wrote(written.is_ready());
+        self.wrote(&written);
         written
     }
 

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 /// All that may change while a server runs. A connection keeps what it began with.
 ///
 /// The number of listeners, their addresses, and whether they end TLS stay as they are.
@@ -14,7 +16,6 @@ pub struct Settings {
     /// What holds on all of them.
     pub limits: ServerLimits,
 }
-
 /// One listening address.
 #[derive(Clone, Debug)]
 pub struct ListenerSpec {
@@ -28,6 +29,13 @@ pub struct ListenerSpec {
     pub tls_digest: Option<[u8; 32]>,
     /// Connections open at once, over all workers; further ones wait in the kernel's queue.
     pub max_connections: usize,
+    /// Connections open at once from one source address (IPv6: one /64), over all workers; further ones are closed
+    /// before their handshake. It does not hold for `trusted_proxies` that speak no PROXY protocol.
+    pub max_connections_per_source: usize,
+    /// Whether a connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+    /// Whose PROXY headers are believed; where this is empty, everybody's.
+    pub trusted_proxies: Arc<[IpNet]>,
 }
 
 /// Limits and timeouts that hold before a route is known.
@@ -37,7 +45,7 @@ pub struct ServerLimits {
     pub header_bytes: usize,
     /// Most header fields in a request; at most 100, which is as far as hyper goes.
     pub header_count: usize,
-    /// Whole TLS handshake.
+    /// Whole TLS handshake, the PROXY header before it included.
     pub tls_handshake: Duration,
     /// From the first byte of a request head to its last.
     pub request_head: Duration,

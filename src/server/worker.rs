@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::connection::Service;
 use super::drain::{Drain, reached};
+use super::entrance::{Door, Room, Turn};
 use super::listener::Listener;
 use super::{ConnectionEvent, Handler, Peer, Settings, Stop};
 use crate::clock::Timers;
@@ -38,7 +39,7 @@ pub(super) struct Share {
     /// Of the listener, in [`Settings::listeners`].
     pub(super) position: usize,
     pub(super) socket: TcpListener,
-    pub(super) room: Arc<Semaphore>,
+    pub(super) room: Room,
 }
 
 pub(super) async fn work<H: Handler>(
@@ -111,6 +112,7 @@ impl<H: Handler> Services<H> {
             timers,
             limits: settings.limits,
             drain,
+            turn: Rc::new(Turn::default()),
         });
         Self {
             source: RefCell::new(source),
@@ -134,7 +136,7 @@ impl<H: Handler> Services<H> {
 
 async fn accept<H: Handler>(share: Share, services: Rc<Services<H>>) {
     let position = share.position;
-    let listener = match Listener::new(share.socket, share.room) {
+    let listener = match Listener::new(share.socket, Arc::clone(&share.room.places)) {
         Ok(listener) => listener,
         Err(error) => {
             tracing::error!(listener = position, %error, "cannot listen");
@@ -142,22 +144,24 @@ async fn accept<H: Handler>(share: Share, services: Rc<Services<H>>) {
         }
     };
     loop {
-        let (stream, address, room) = listener.accept().await;
+        let (stream, address, place) = listener.accept().await;
         let (service, settings) = services.current();
-        let tls = settings
-            .listeners
-            .get(position)
-            .and_then(|spec| spec.tls.clone());
+        let room = share.room.clone();
         let hold = service.drain.hold();
         tokio::task::spawn_local(async move {
+            let Some(spec) = settings.listeners.get(position) else {
+                return;
+            };
             let peer = Peer {
                 listener: position,
                 address,
-                tls: tls.is_some(),
+                socket: address,
+                tls: spec.tls.is_some(),
             };
-            let open = Open::new(&*service.handler, position);
-            service.serve(stream, tls.as_ref(), peer).await;
-            drop((open, hold, room));
+            let door = Door { spec, room: &room };
+            let mut open = Open::new(&*service.handler, position);
+            open.end = service.serve(stream, door, peer).await;
+            drop((open, hold, place));
         });
     }
 }
@@ -166,17 +170,23 @@ async fn accept<H: Handler>(share: Share, services: Rc<Services<H>>) {
 struct Open<'h, H: Handler> {
     handler: &'h H,
     listener: usize,
+    end: &'static str,
 }
 
 impl<'h, H: Handler> Open<'h, H> {
     fn new(handler: &'h H, listener: usize) -> Self {
         handler.note(listener, ConnectionEvent::Opened);
-        Self { handler, listener }
+        Self {
+            handler,
+            listener,
+            end: "cut",
+        }
     }
 }
 
 impl<H: Handler> Drop for Open<'_, H> {
     fn drop(&mut self) {
-        self.handler.note(self.listener, ConnectionEvent::Closed);
+        let event = ConnectionEvent::Closed(self.end);
+        self.handler.note(self.listener, event);
     }
 }

@@ -94,6 +94,43 @@ fn a_head_has_one_deadline() {
     );
 }
 
+/// Over HTTP/2 as well: a head in frames that never end, and a frame that never does.
+#[test]
+fn a_head_has_one_deadline_over_http2() {
+    const CONTINUATION: u8 = 9;
+    let backend = Backend::ok();
+    let gateway = Gateway::with(&backend, &timeouts("request_head: 400ms"), "");
+    let began = Instant::now();
+    let part = block(&[(b":method", b"POST"), (b":scheme", b"https")]);
+    let mut frames = Frames::connect(gateway.tls_address(), &[]);
+    frames.send(HEADERS, 0, 1, &part);
+    for number in 0..25_u32 {
+        let field = block(&[(b"x", number.to_string().as_bytes())]);
+        frames.send(CONTINUATION, 0, 1, &field);
+        // So slow that it is not their number that h2 minds.
+        std::thread::sleep(TRICKLE * 4);
+        let series = r#"countersign_connections_open{listener="public"} 0"#;
+        if gateway.metrics().lines().any(|line| line == series) {
+            break;
+        }
+    }
+    while frames.next().is_some() {}
+    assert!(began.elapsed() < SOON);
+    for half in [
+        &[0, 0][..],
+        &[0, 0, 100, HEADERS, END_HEADERS, 0, 0, 0, 1, 0],
+    ] {
+        let began = Instant::now();
+        let mut frames = Frames::connect(gateway.tls_address(), &[]);
+        frames.connection.send(half);
+        while frames.next().is_some() {}
+        assert!(began.elapsed() < SOON);
+    }
+    let story = gateway.finish();
+    let series = r#"countersign_connections_closed_total{listener="public",reason="slow"}"#;
+    assert_eq!(story.value(series), 3.0);
+}
+
 #[test]
 fn an_idle_connection_is_left_without_a_word() {
     let backend = Backend::ok();

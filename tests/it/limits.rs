@@ -257,6 +257,43 @@ fn one_connection_too_many_waits_its_turn() {
     );
 }
 
+/// One address cannot take all the room, unless it is a load balancer's, who is one address for all.
+#[test]
+fn one_address_may_have_so_many_connections() {
+    for (trusted, open) in [("10.0.0.0/8", false), ("127.0.0.1/32", true)] {
+        let backend = Backend::ok();
+        let text = text(&format!("http://{}", backend.address()), "workers: 2\n", "");
+        let gateway = Gateway::adjusted(&text, &Environment::default(), |compiled| {
+            for listener in &mut compiled.listeners {
+                listener.max_connections_per_source = 2;
+                listener.trusted_proxies = [trusted.parse().unwrap()].into();
+            }
+        });
+        let (mut first, mut second) = (gateway.connect_plain(), gateway.connect_plain());
+        for connection in [&mut first, &mut second] {
+            assert_eq!(connection.post(&token_line(), b"{}").answer().status, 200);
+        }
+        let mut third = gateway.connect_plain();
+        third.post(&token_line(), b"{}");
+        if open {
+            assert_eq!(third.answer().status, 200);
+        } else {
+            assert!(third.is_closed());
+        }
+        // Each listener counts for itself, and who was in stays in.
+        assert_eq!(
+            gateway.connect().post(&token_line(), b"{}").answer().status,
+            200
+        );
+        assert_eq!(second.post(&token_line(), b"{}").answer().status, 200);
+        let series =
+            r#"countersign_connections_closed_total{listener="plain",reason="source_limit"}"#;
+        let refused = if open { 0.0 } else { 1.0 };
+        drop((first, second, third));
+        assert_eq!(gateway.finish().value(series), refused);
+    }
+}
+
 const MEGABYTE: usize = 1024 * 1024;
 
 /// The sender writes on and on, and reads only when it is done or cannot write any more.

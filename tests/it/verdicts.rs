@@ -314,6 +314,7 @@ fn moved(story: &Story) -> (BTreeMap<String, f64>, Option<u64>) {
         let family = series.split('{').next().unwrap();
         let of_requests = family.ends_with("_total")
             && !family.starts_with("tls_")
+            && !family.starts_with("connections_")
             && family != "access_log_dropped_total";
         if of_requests && value != 0.0 {
             counters.insert(series.to_owned(), value);

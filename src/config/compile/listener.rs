@@ -1,9 +1,10 @@
 //! Listeners: addresses, names, TLS.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 
 use super::{CertificateInfo, address};
@@ -36,7 +37,16 @@ pub(super) struct Listeners {
     pub(super) names: Option<Vec<String>>,
 }
 
-pub(super) fn compile(context: &mut Context<'_>, listeners: &[Listener]) -> Listeners {
+/// `trusted_proxies` is looked at elsewhere; what of it cannot be read is passed over here.
+pub(super) fn compile(
+    context: &mut Context<'_>,
+    listeners: &[Listener],
+    trusted_proxies: &[String],
+) -> Listeners {
+    let trusted: Arc<[IpNet]> = trusted_proxies
+        .iter()
+        .filter_map(|it| network(it))
+        .collect();
     let mut all = Listeners {
         specs: None,
         certificates: Vec::new(),
@@ -51,17 +61,26 @@ pub(super) fn compile(context: &mut Context<'_>, listeners: &[Listener]) -> List
     let mut specs = Vec::new();
     for (index, listener) in listeners.iter().enumerate() {
         let path = format!("listeners[{index}]");
-        specs.extend(one(context, &path, listener, &mut names, &mut all));
+        specs.extend(one(
+            context, &path, listener, &trusted, &mut names, &mut all,
+        ));
     }
     let complete = specs.len() == listeners.len() && !specs.is_empty();
     all.specs = complete.then_some(specs);
     all
 }
 
+/// A network, or an address alone.
+fn network(text: &str) -> Option<IpNet> {
+    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    text.parse().ok().or_else(address)
+}
+
 fn one(
     context: &mut Context<'_>,
     path: &str,
     listener: &Listener,
+    trusted: &Arc<[IpNet]>,
     names: &mut Vec<(String, usize)>,
     all: &mut Listeners,
 ) -> Option<ListenerSpec> {
@@ -76,11 +95,23 @@ fn one(
         let found = format!("the number {}", context.shown(&path));
         context.error(&path, found, "1 to 1000000");
     }
-    if listener.proxy_protocol == ProxyProtocol::Required {
+    if !CONNECTIONS.contains(&listener.max_connections_per_source) {
+        let path = format!("{path}.max_connections_per_source");
+        let found = format!("the number {}", context.shown(&path));
+        context.error(&path, found, "1 to 1000000");
+    }
+    let proxy_protocol = listener.proxy_protocol == ProxyProtocol::Required;
+    if proxy_protocol && trusted.is_empty() {
+        let found = "PROXY headers from everybody";
+        let help = "whoever reaches this listener can name any address as its own; list the load balancer's networks \
+                    in `trusted_proxies`";
         let path = format!("{path}.proxy_protocol");
-        let found = "the PROXY protocol, which this version does not support yet";
-        let help = "let the load balancer send plain TCP, or take `proxy_protocol` out";
-        context.error_help(&path, found, "`off`", help);
+        context.warn_help(
+            &path,
+            found,
+            "`trusted_proxies` that say whose are believed",
+            help,
+        );
     }
     let tls = security(context, path, listener, &name, all);
     if listener.insecure_plaintext
@@ -96,6 +127,9 @@ fn one(
         tls_digest: tls.as_ref().map(|tls| tls.digest),
         tls: tls.map(|tls| tls.config),
         max_connections: usize::try_from(listener.max_connections).ok()?,
+        max_connections_per_source: usize::try_from(listener.max_connections_per_source).ok()?,
+        proxy_protocol,
+        trusted_proxies: Arc::clone(trusted),
     })
 }
 

@@ -75,7 +75,8 @@ pub struct CertificateInfo {
 /// Compiles everything; `None` where some part cannot be.
 pub(super) fn compile(context: &mut Context<'_>, document: &Document) -> Option<Compiled> {
     let limits = limits::general(context, document);
-    let listeners = listener::compile(context, document.listeners.as_deref().unwrap_or_default());
+    let listeners = document.listeners.as_deref().unwrap_or_default();
+    let listeners = listener::compile(context, listeners, &document.trusted_proxies);
     let admin = admin(context, &document.admin, &listeners.addresses);
     let workers = workers(context, document.workers);
     let plan = route::compile(context, document, &limits, &listeners);

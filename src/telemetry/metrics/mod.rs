@@ -41,6 +41,10 @@ pub struct Labels {
     pub tls_versions: &'static [&'static str],
     /// Why a handshake can fail.
     pub tls_failures: &'static [&'static str],
+    /// Why a connection can end.
+    pub connection_ends: &'static [&'static str],
+    /// Why a PROXY header can be refused.
+    pub proxy_faults: &'static [&'static str],
 }
 
 /// All metrics of the process. Cloning gives another handle.
@@ -118,6 +122,8 @@ mod tests {
         codes: &[200],
         tls_versions: &["TLSv1.3"],
         tls_failures: &["io"],
+        connection_ends: &["peer"],
+        proxy_faults: &["closed"],
     };
 
     fn text(metrics: &Metrics) -> String {
@@ -136,7 +142,7 @@ mod tests {
                 route.response(599);
             }
             route.token_used(0, at);
-            set.listener(0).unwrap().connections_open.inc();
+            set.listener(0).unwrap().opened();
         }
         let text = text(&metrics);
         for line in [

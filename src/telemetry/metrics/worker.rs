@@ -33,8 +33,10 @@ pub struct WorkerMetrics {
 
 /// The counters of one listener.
 pub struct ListenerMetrics {
-    /// Connections open now.
-    pub connections_open: IntGauge,
+    open: IntGauge,
+    accepted: IntCounter,
+    closed: Vec<IntCounter>,
+    proxy_faults: Vec<IntCounter>,
     handshakes: Vec<[IntCounter; 2]>,
     handshake_failures: Vec<IntCounter>,
 }
@@ -59,8 +61,34 @@ impl ListenerMetrics {
             "TLS handshakes that failed",
             &["listener", "reason"],
         )?;
+        let accepted = counters(
+            registry,
+            "countersign_connections_accepted_total",
+            "Connections accepted",
+            &["listener"],
+        )?;
+        let closed = counters(
+            registry,
+            "countersign_connections_closed_total",
+            "Connections that ended, by why they did",
+            &["listener", "reason"],
+        )?;
+        let proxy_faults = counters(
+            registry,
+            "countersign_proxy_protocol_errors_total",
+            "Connections closed for want of a PROXY header that can be believed",
+            &["listener", "reason"],
+        )?;
+        let each = |family: &IntCounterVec, listener: &str, reasons: &[&str]| -> Vec<IntCounter> {
+            (reasons.iter())
+                .map(|reason| family.with_label_values(&[listener, reason]))
+                .collect()
+        };
         let one = |listener: &Arc<str>| Self {
-            connections_open: open.with_label_values(&[listener]),
+            open: open.with_label_values(&[listener]),
+            accepted: accepted.with_label_values(&[listener]),
+            closed: each(&closed, listener, labels.connection_ends),
+            proxy_faults: each(&proxy_faults, listener, labels.proxy_faults),
             handshakes: (labels.tls_versions.iter())
                 .map(|version| {
                     let resumed =
@@ -73,6 +101,23 @@ impl ListenerMetrics {
                 .collect(),
         };
         Ok(listeners.iter().map(one).collect())
+    }
+
+    /// Counts a connection that was accepted.
+    pub fn opened(&self) {
+        self.open.inc();
+        self.accepted.inc();
+    }
+
+    /// Counts the end of a connection; `why` is a position in [`Labels::connection_ends`].
+    pub fn closed(&self, why: usize) {
+        self.open.dec();
+        inc(self.closed.get(why));
+    }
+
+    /// Counts a refused PROXY header; `reason` is a position in [`Labels::proxy_faults`].
+    pub fn proxy_fault(&self, reason: usize) {
+        inc(self.proxy_faults.get(reason));
     }
 
     /// Counts a finished handshake; `version` is a position in [`Labels::tls_versions`].

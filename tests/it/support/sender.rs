@@ -159,6 +159,28 @@ impl Connection {
         }
     }
 
+    /// Says this first, then speaks TLS or not: the first bytes of TLS come in the same segment.
+    pub(crate) fn behind(address: SocketAddr, first: &[u8], tls: bool) -> std::io::Result<Self> {
+        let mut socket = socket(address);
+        let mut bytes = first.to_vec();
+        let stream: Box<dyn Stream> = if tls {
+            let name = ServerName::try_from("localhost").unwrap();
+            let mut session = ClientConnection::new(tls_config(&[b"http/1.1"]), name).unwrap();
+            session.write_tls(&mut bytes)?;
+            socket.write_all(&bytes)?;
+            session.complete_io(&mut socket)?;
+            Box::new(Tls(StreamOwned::new(session, socket)))
+        } else {
+            socket.write_all(&bytes)?;
+            Box::new(socket)
+        };
+        Ok(Self {
+            stream,
+            read: Vec::new(),
+            reset: false,
+        })
+    }
+
     /// Sends bytes. A peer that has stopped reading is no failure: its answer tells why.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let _ = self

@@ -1,0 +1,218 @@
+//! The way in of a connection: what a load balancer says of it, its place among those of its source, TLS.
+//!
+//! One deadline holds for all of it. Handshakes in flight are bounded by the connections that may be open, those of
+//! one source by its own limit; what a worker computes for them goes one by one, so that a rush of them takes turns
+//! with the requests of those that are in already.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::{Mutex, Semaphore};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::rustls::server::Acceptor;
+use tokio_rustls::rustls::{self, HandshakeKind, ProtocolVersion};
+use tokio_rustls::server::TlsStream;
+
+use super::proxy;
+use super::sources::{Place, Sources};
+use super::{ConnectionEvent, Handler, ListenerSpec, Peer};
+use crate::clock::Timers;
+
+/// Whose turn it is to have a handshake computed on a worker.
+// Not a number of handshakes in flight: peers that say nothing would take those places for as long as they like.
+pub(super) type Turn = Mutex<()>;
+
+/// Room on one listener, over all workers. Cloning gives another handle.
+#[derive(Clone)]
+pub(super) struct Room {
+    /// Connections that may still be opened.
+    pub(super) places: Arc<Semaphore>,
+    sources: Sources,
+}
+
+impl Room {
+    pub(super) fn new(spec: &ListenerSpec) -> Self {
+        let places = spec.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            places: Arc::new(Semaphore::new(places)),
+            sources: Sources::default(),
+        }
+    }
+}
+
+/// What connections of one listener come in through.
+#[derive(Clone, Copy)]
+pub(super) struct Door<'s> {
+    pub(super) spec: &'s ListenerSpec,
+    pub(super) room: &'s Room,
+}
+
+impl Door<'_> {
+    fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let mut trusted = self.spec.trusted_proxies.iter();
+        trusted.any(|network| network.contains(&address))
+    }
+}
+
+/// What it takes to let somebody in.
+pub(super) struct Entrance<'s, H> {
+    pub(super) handler: &'s H,
+    pub(super) timers: &'s Timers,
+    pub(super) deadline: Duration,
+    pub(super) turn: &'s Turn,
+    pub(super) door: Door<'s>,
+}
+
+/// A connection that is in.
+pub(super) struct Entered {
+    pub(super) stream: Stream,
+    pub(super) peer: Peer,
+    /// Held as long as the connection is open.
+    pub(super) place: Option<Place>,
+}
+
+/// What is spoken on a connection.
+pub(super) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl<H: Handler> Entrance<'_, H> {
+    /// Lets a connection in.
+    ///
+    /// # Errors
+    /// Which of [`ConnectionEvent::ENDS`] it ends with instead. It has got no byte from us but those of TLS.
+    pub(super) async fn enter(
+        &self,
+        mut stream: TcpStream,
+        mut peer: Peer,
+    ) -> Result<Entered, &'static str> {
+        // One deadline for the whole way in: one per step would let a peer take several times as long.
+        let mut deadline = pin!(self.timers.alarm(self.deadline));
+        let spec = self.door.spec;
+        if spec.proxy_protocol {
+            let named = if spec.trusted_proxies.is_empty() || self.door.trusts(peer.socket.ip()) {
+                tokio::select! {
+                    biased;
+                    header = proxy::read(&mut stream) => header.map_err(proxy::HeaderFault::label),
+                    () = &mut deadline => Err("timeout"),
+                }
+            } else {
+                Err("not_trusted")
+            };
+            match named {
+                Ok(named) => peer.address = named.unwrap_or(peer.socket),
+                Err(reason) => {
+                    tracing::debug!(peer = %peer.socket, reason, "no PROXY header");
+                    let event = ConnectionEvent::ProxyHeaderRefused(reason);
+                    self.handler.note(peer.listener, event);
+                    return Err("proxy_header");
+                }
+            }
+        }
+        // A load balancer that names nobody is one address for all.
+        let counts = spec.proxy_protocol || !self.door.trusts(peer.socket.ip());
+        let place = if counts {
+            let sources = &self.door.room.sources;
+            let place = sources.enter(peer.address.ip(), spec.max_connections_per_source);
+            Some(place.ok_or("source_limit")?)
+        } else {
+            None
+        };
+        let Some(config) = &spec.tls else {
+            let stream = Stream::Plain(stream);
+            return Ok(Entered {
+                stream,
+                peer,
+                place,
+            });
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.handshake(stream, config) => outcome.map_err(|error| handshake_failure(&error)),
+            () = &mut deadline => Err("timeout"),
+        };
+        match outcome {
+            Ok(stream) => {
+                let session = stream.get_ref().1;
+                let version = match session.protocol_version() {
+                    Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                    _ => "TLSv1.2",
+                };
+                let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+                let event = ConnectionEvent::Handshake { version, resumed };
+                self.handler.note(peer.listener, event);
+                let stream = Stream::Tls(Box::new(stream));
+                Ok(Entered {
+                    stream,
+                    peer,
+                    place,
+                })
+            }
+            Err(reason) => {
+                tracing::debug!(reason, "tls handshake failed");
+                let event = ConnectionEvent::HandshakeFailed(reason);
+                self.handler.note(peer.listener, event);
+                Err("handshake")
+            }
+        }
+    }
+
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        config: &Arc<rustls::ServerConfig>,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        // Reads the whole ClientHello and computes nothing.
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let turn = self.turn.lock().await;
+        let mut rest = pin!(hello.into_stream(Arc::clone(config)));
+        // The first poll is the expensive one: key exchange and signature.
+        let first = poll_fn(|cx| Poll::Ready(rest.as_mut().poll(cx))).await;
+        if let Poll::Ready(outcome) = first {
+            return outcome;
+        }
+        // Lets everything else that is ready have its turn before the next handshake.
+        tokio::task::yield_now().await;
+        drop(turn);
+        rest.await
+    }
+}
+
+/// Which of [`ConnectionEvent::HANDSHAKE_FAILURES`] an error is.
+fn handshake_failure(error: &io::Error) -> &'static str {
+    use rustls::{Error, InvalidMessage, PeerIncompatible};
+    let cause = error
+        .get_ref()
+        .and_then(|error| error.downcast_ref::<Error>());
+    if let Some(Error::AlertReceived(_)) = cause {
+        return "client_alert";
+    }
+    if let Some(Error::InvalidMessage(
+        InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+    )) = cause
+    {
+        return "not_tls";
+    }
+    if let Some(Error::PeerIncompatible(reason)) = cause {
+        let version = matches!(
+            reason,
+            PeerIncompatible::Tls12NotOffered
+                | PeerIncompatible::Tls12NotOfferedOrEnabled
+                | PeerIncompatible::SupportedVersionsExtensionRequired
+        );
+        return if version {
+            "no_shared_version"
+        } else {
+            "no_shared_suite"
+        };
+    }
+    "io"
+}
