@@ -443,7 +443,7 @@ fn it_serves_until_told_to_stop() {
     assert!(get(admin, "/readyz").starts_with("HTTP/1.1 200 "));
     assert!(get(admin, "/metrics").contains("countersign_build_info{"));
     served.signal("HUP");
-    served.wait_for("this version cannot reload");
+    served.wait_for("configuration reloaded");
     served.signal("TERM");
     let ended = served.end();
     assert_eq!(
