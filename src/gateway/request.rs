@@ -1,10 +1,10 @@
 //! One reading of a request head, whichever HTTP version brought it.
 //!
 //! HTTP/1.1 heads have passed the byte-wise checks of the server room already; h2 has its own. What is left is
-//! what both let through: an authority that contradicts `Host`, user information, odd paths, several lengths,
-//! expectations nobody can meet.
+//! what both let through: an authority that contradicts `Host`, user information, odd paths, several lengths or
+//! types, expectations nobody can meet.
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Version};
@@ -37,8 +37,19 @@ pub(super) fn read(head: &Parts, tls: bool) -> Result<Reading, Refusal> {
         authority: authority(head)?,
         body: body_length(head)?,
     };
+    check_type(&head.headers)?;
     check_expectation(&head.headers)?;
     Ok(reading)
+}
+
+/// RFC 9110 §8.3: a body has one type. Of two, one server takes the first and another the last, and whoever checks the
+/// body by it is deceived.
+fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.get_all(CONTENT_TYPE).iter().count() > 1 {
+        Err(Refusal::Malformed)
+    } else {
+        Ok(())
+    }
 }
 
 /// RFC 3986 §3.4 knows visible ASCII only, and HTTP/2 lets other bytes through.
@@ -202,6 +213,12 @@ mod tests {
                     ("content-length", "1"),
                     ("content-length", "1"),
                 ],
+                malformed,
+            ),
+            (
+                "/x",
+                one,
+                &[("host", "a"), ("content-type", "a/b"), ("content-type", "a/b")],
                 malformed,
             ),
             (
