@@ -171,10 +171,7 @@ fn is_folded_twin(name: &str) -> bool {
             }
         })
         .collect();
-    is_hop_by_hop(&folded)
-        || is_ours(&folded)
-        || is_override(&folded)
-        || is_protected(&folded)
+    is_hop_by_hop(&folded) || is_ours(&folded) || is_override(&folded) || is_protected(&folded)
 }
 
 /// What we tell the upstream about the sender.

@@ -218,7 +218,11 @@ mod tests {
             (
                 "/x",
                 one,
-                &[("host", "a"), ("content-type", "a/b"), ("content-type", "a/b")],
+                &[
+                    ("host", "a"),
+                    ("content-type", "a/b"),
+                    ("content-type", "a/b"),
+                ],
                 malformed,
             ),
             (

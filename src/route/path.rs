@@ -35,7 +35,9 @@ impl fmt::Display for PathError {
             Self::DotSegment => "segments . and ..",
             Self::EmptySegment => "empty segments (//)",
             Self::BadEscape => "broken percent escapes",
-            Self::HiddenDelimiter => "escaped delimiters (%2f, %5c, %25, %3b, %3f, %23, %00 and the like)",
+            Self::HiddenDelimiter => {
+                "escaped delimiters (%2f, %5c, %25, %3b, %3f, %23, %00 and the like)"
+            }
             Self::Parameter => "semicolons",
             Self::Encoding => "percent escapes that are not UTF-8",
             Self::Lookalike => "characters that some servers turn into dots or slashes",

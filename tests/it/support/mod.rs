@@ -7,6 +7,7 @@ mod backend;
 mod exchange;
 pub(crate) mod frames;
 mod gateway;
+pub(crate) mod readings;
 mod sender;
 
 pub(crate) use backend::{Backend, Recorded, Reply};
