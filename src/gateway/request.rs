@@ -30,6 +30,14 @@ pub(super) fn read(head: &Parts, tls: bool) -> Result<Reading, Refusal> {
         // It has no path that a route could match, and tunnels nowhere here.
         return Err(Refusal::MethodNotAllowed);
     }
+    // HTTP/2 lets `?a` through, whose path the http crate shows as `/` although it would be forwarded without one.
+    let target = head
+        .uri
+        .path_and_query()
+        .map(http::uri::PathAndQuery::as_str);
+    if !target.is_some_and(|target| target.starts_with('/')) {
+        return Err(Refusal::Malformed);
+    }
     check_path(head.uri.path()).map_err(|_| Refusal::Malformed)?;
     check_query(head.uri.query())?;
     check_scheme(head, tls)?;

@@ -1,4 +1,4 @@
-//! What we pass on, another parser reads to the same messages: method, target, fields, body, boundary for boundary.
+//! What we pass on, another parser reads to the same messages: target, fields, body, boundary for boundary.
 
 use std::time::Duration;
 
@@ -49,6 +49,8 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// What HTTP/2 could hand over is refused, or becomes a head of HTTP/1.1 that our own border passes, with as many
     /// fields as were written.
     #[test]
