@@ -139,8 +139,14 @@ fn body_length(head: &Parts) -> Result<BodyLength, Refusal> {
     }
     match length {
         Some(length) => {
-            let length = length.to_str().ok().and_then(|length| length.parse().ok());
-            length.map(BodyLength::Exact).ok_or(Refusal::Malformed)
+            // As strict as the border of HTTP/1.1: h2 takes leading zeros.
+            let text = length.to_str().map_err(|_| Refusal::Malformed)?;
+            let number: u64 = text.parse().map_err(|_| Refusal::Malformed)?;
+            if number.to_string() == text {
+                Ok(BodyLength::Exact(number))
+            } else {
+                Err(Refusal::Malformed)
+            }
         }
         None if head.version == Version::HTTP_2 => Ok(BodyLength::Unknown),
         None if head.headers.contains_key(TRANSFER_ENCODING) => Ok(BodyLength::Unknown),
