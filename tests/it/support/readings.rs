@@ -53,6 +53,10 @@ fn ours(mut bytes: &[u8]) -> Vec<Message> {
         let Ok(Status::Complete(head)) = request.parse(bytes) else {
             return messages;
         };
+        // Node is stricter about a tab after a length, which we write anew in any case.
+        if bytes[..head].contains(&b'\t') {
+            return messages;
+        }
         let fields: Vec<_> = (request.headers.iter())
             .map(|header| {
                 (
