@@ -73,6 +73,7 @@ impl Reloader {
             // A file that was not known before has to be looked at now.
             let new = report
                 .files
+                .0
                 .iter()
                 .filter(|file| !before.contains_key(*file));
             let new = contents(new.cloned());

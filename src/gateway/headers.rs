@@ -4,6 +4,9 @@
 //! otherwise, and everything that claims to come from a proxy goes, because the sender is not one; then our own
 //! fields are set. Towards the sender: fields about the connection go.
 //!
+//! A field that would make another request of the one that was judged goes too: another method, another path.
+//! Dropped rather than refused: what is left is exactly the request whose token was checked.
+//!
 //! Names are judged as a CGI-like backend reads them: `X_Forwarded_For` would become the same variable as
 //! `X-Forwarded-For`, so it goes as well.
 
@@ -50,10 +53,34 @@ fn is_ours(name: &str) -> bool {
                 | "x-client-ip"
                 | "x-cluster-client-ip"
                 | "true-client-ip"
+                | "cf-connecting-ip"
+                | "fastly-client-ip"
+                | "x-original-forwarded-for"
+                | "front-end-https"
                 | "expect"
                 | "content-length"
                 | "host"
         )
+}
+
+/// Whether a field makes some frameworks and servers read another request than the one that was judged.
+fn is_override(name: &str) -> bool {
+    matches!(
+        name,
+        // Rails, Symfony, Spring, Express and others take the method from these.
+        "x-http-method-override"
+            | "x-http-method"
+            | "x-method-override"
+            // Symfony and Zend (CVE-2018-14773), IIS behind ISAPI_Rewrite: the path.
+            | "x-original-url"
+            | "x-rewrite-url"
+            | "x-original-uri"
+            | "x-original-method"
+            | "x-original-host"
+            | "x-host"
+            // CGI makes HTTP_PROXY of it, which HTTP clients obey (CVE-2016-5385).
+            | "proxy"
+    )
 }
 
 /// Fields that a `Connection` line cannot take away: without them the request would be another one.
@@ -77,6 +104,7 @@ pub(super) fn clean_request(
             || (hide_authorization && !forward_token && name == "authorization")
             || is_hop_by_hop(name)
             || is_ours(name)
+            || is_override(name)
             || (nominated.iter().any(|other| other == name) && !is_protected(name))
             || is_folded_twin(name)
     });
@@ -143,7 +171,7 @@ fn is_folded_twin(name: &str) -> bool {
             }
         })
         .collect();
-    is_hop_by_hop(&folded) || is_ours(&folded) || is_protected(&folded)
+    is_hop_by_hop(&folded) || is_ours(&folded) || is_override(&folded) || is_protected(&folded)
 }
 
 /// What we tell the upstream about the sender.
@@ -246,6 +274,11 @@ mod tests {
             ("x-real-ip", "10.0.0.1"),
             ("forwarded", "for=10.0.0.1"),
             ("x-request-id", "theirs"),
+            ("x-http-method-override", "DELETE"),
+            ("x_method_override", "DELETE"),
+            ("x-original-url", "/admin"),
+            ("x.rewrite.url", "/admin"),
+            ("proxy", "http://evil.example"),
             ("content-length", "3"),
             ("host", "a"),
             ("x_harmless", "1"),

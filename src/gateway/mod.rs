@@ -6,6 +6,8 @@
 
 mod answer;
 mod forward;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guesses;
 mod headers;
 pub mod plan;

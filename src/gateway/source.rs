@@ -106,6 +106,7 @@ mod tests {
         let peer = Peer {
             listener: 0,
             address: SocketAddr::new(peer.parse().unwrap(), 1),
+            socket: SocketAddr::new(peer.parse().unwrap(), 1),
             tls: false,
         };
         Client::behind(&trusted, peer, &map)

@@ -17,12 +17,15 @@ pub enum PathError {
     EmptySegment,
     /// A percent sign without two hexadecimal digits.
     BadEscape,
-    /// An escaped slash, backslash, percent sign, semicolon or control character.
+    /// An escaped slash, backslash, percent sign, semicolon, question mark, number sign or control character.
     HiddenDelimiter,
     /// `;`: servlet containers cut segments there.
     Parameter,
     /// Escapes that are not UTF-8: over-long forms of dots and slashes among them.
     Encoding,
+    /// Escapes of a character that becomes a delimiter where text is folded to a smaller alphabet: by Unicode's
+    /// compatibility forms, or by the best-fit tables of Windows.
+    Lookalike,
 }
 
 impl fmt::Display for PathError {
@@ -32,9 +35,12 @@ impl fmt::Display for PathError {
             Self::DotSegment => "segments . and ..",
             Self::EmptySegment => "empty segments (//)",
             Self::BadEscape => "broken percent escapes",
-            Self::HiddenDelimiter => "escaped delimiters (%2f, %5c, %25, %3b, %00 and the like)",
+            Self::HiddenDelimiter => {
+                "escaped delimiters (%2f, %5c, %25, %3b, %3f, %23, %00 and the like)"
+            }
             Self::Parameter => "semicolons",
             Self::Encoding => "percent escapes that are not UTF-8",
+            Self::Lookalike => "characters that some servers turn into dots or slashes",
         })
     }
 }
@@ -69,18 +75,36 @@ fn check_segment(segment: &str) -> Result<(), PathError> {
         });
     }
     // Judged as it reads once escapes are gone: that is how a server would walk it.
-    match &*decoded {
-        b"." | b".." => Err(PathError::DotSegment),
-        text if std::str::from_utf8(text).is_err() => Err(PathError::Encoding),
-        _ => Ok(()),
+    match std::str::from_utf8(&decoded) {
+        Ok("." | "..") => Err(PathError::DotSegment),
+        Ok(text) if text.chars().any(is_lookalike) => Err(PathError::Lookalike),
+        Ok(_) => Ok(()),
+        Err(_) => Err(PathError::Encoding),
     }
+}
+
+/// What folds to `.`, `/`, `\`, `;`, `%`, `?` or `#`, or to a control or to nothing.
+fn is_lookalike(char: char) -> bool {
+    matches!(
+        char,
+        // C1 controls, the soft hyphen (CVE-2024-4577), yen and won signs (backslashes of Shift_JIS and EUC-KR),
+        // the Greek question mark.
+        '\u{80}'..='\u{9f}' | '\u{a5}' | '\u{ad}' | '\u{20a9}' | '\u{37e}'
+        // Zero-width and direction marks, leaders, line and paragraph separators.
+        | '\u{200b}'..='\u{200f}' | '\u{2024}'..='\u{202e}'
+        // Slashes under other names, and letters around one.
+        | '\u{2044}' | '\u{2100}' | '\u{2101}' | '\u{2105}' | '\u{2106}'
+        | '\u{2215}' | '\u{2216}' | '\u{29f5}' | '\u{29f8}' | '\u{29f9}'
+        // Small and full-width forms of ASCII, the byte order mark.
+        | '\u{fe50}'..='\u{fe6b}' | '\u{feff}' | '\u{ff01}'..='\u{ff5e}'
+    )
 }
 
 /// The byte that an escape stands for, unless it stands for one that would delimit something.
 fn unescape(high: Option<u8>, low: Option<u8>) -> Result<u8, PathError> {
     let (high, low) = hex(high).zip(hex(low)).ok_or(PathError::BadEscape)?;
     let byte = (high << 4) | low;
-    if matches!(byte, b'/' | b'\\' | b'%' | b';' | 0x7f) || byte < 0x20 {
+    if matches!(byte, b'/' | b'\\' | b'%' | b';' | b'?' | b'#' | 0x7f) || byte < 0x20 {
         return Err(PathError::HiddenDelimiter);
     }
     Ok(byte)
@@ -134,6 +158,14 @@ mod tests {
             ("/%252e%252e", Err(PathError::HiddenDelimiter)),
             ("/a%3bb", Err(PathError::HiddenDelimiter)),
             ("/a%7f", Err(PathError::HiddenDelimiter)),
+            ("/a%3fb", Err(PathError::HiddenDelimiter)),
+            ("/a%23b", Err(PathError::HiddenDelimiter)),
+            ("/%ef%bc%8e%ef%bc%8e/b", Err(PathError::Lookalike)),
+            ("/a%ef%bc%8fb", Err(PathError::Lookalike)),
+            ("/a%c2%85b", Err(PathError::Lookalike)),
+            ("/%e6%bc%a2%e5%ad%97", Ok(())),
+            ("/%u002f", Err(PathError::BadEscape)),
+            ("/$everything/a%7Cb", Ok(())),
             ("/..;/b", Err(PathError::Parameter)),
             ("/a;jsessionid=1", Err(PathError::Parameter)),
             ("/a\\b", Err(PathError::Character)),

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Deserialize;
 
-use crate::support::{Backend, Connection, Gateway, TOKEN};
+use crate::support::{Backend, Connection, Environment, Gateway, TOKEN, text};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,6 +69,11 @@ impl Case {
         }
     }
 
+    /// Nothing of it may arrive.
+    fn is_hostile(&self) -> bool {
+        self.status != 200 || self.then.is_some()
+    }
+
     fn outcomes(&self) -> Vec<(String, String)> {
         let pair = |status: u16, reason: &str| {
             let outcome = if status == 200 {
@@ -85,7 +90,7 @@ impl Case {
     }
 }
 
-fn latin1(text: &str) -> Vec<u8> {
+pub(crate) fn latin1(text: &str) -> Vec<u8> {
     text.chars()
         .map(|char| u8::try_from(u32::from(char)).expect("one character is one byte"))
         .collect()
@@ -110,19 +115,73 @@ fn token_line() -> String {
     format!("verification-token: {TOKEN}\r\n")
 }
 
-fn send(connection: &mut Connection, bytes: &[u8], bytewise: bool) {
-    if bytewise {
-        for byte in bytes.chunks(1) {
-            connection.send(byte);
+/// How the bytes of a case travel.
+#[derive(Clone, Copy, Debug)]
+enum Travel {
+    /// In one piece, over TLS.
+    Whole,
+    ByteByByte,
+    /// In two pieces, the first of which has this many bytes.
+    Split(usize),
+    /// In one piece with a good request before it.
+    BehindGood,
+}
+
+impl Travel {
+    fn connect(self, gateway: &Gateway) -> Connection {
+        match self {
+            Self::Whole => gateway.connect(),
+            Self::ByteByByte | Self::Split(_) | Self::BehindGood => gateway.connect_plain(),
         }
-    } else {
-        connection.send(bytes);
+    }
+
+    fn scheme(self) -> &'static str {
+        match self {
+            Self::Whole => "https",
+            Self::ByteByByte | Self::Split(_) | Self::BehindGood => "http",
+        }
+    }
+
+    fn send(self, connection: &mut Connection, bytes: &[u8]) {
+        match self {
+            Self::Whole => {
+                connection.send(bytes);
+            }
+            Self::ByteByByte => {
+                for byte in bytes.chunks(1) {
+                    connection.send(byte);
+                }
+            }
+            Self::Split(at) => {
+                let (first, second) = bytes.split_at(at);
+                connection.send(first).send(second);
+            }
+            Self::BehindGood => {
+                let token = token_line();
+                let good = format!(
+                    "POST /redox HTTP/1.1\r\nHost: a\r\n{token}Content-Length: 2\r\n\r\n{{}}"
+                );
+                connection.send([good.as_bytes(), bytes].concat());
+                let answer = connection.any_answer().expect("an answer to the good one");
+                assert_eq!(answer.status, 200, "the good one");
+            }
+        }
+    }
+
+    /// Every way but the splits of these bytes, then as many of those as short bytes deserve.
+    fn splits(bytes: &[u8]) -> impl Iterator<Item = Self> {
+        let step = if bytes.len() < 64 {
+            1
+        } else {
+            bytes.len() / 24
+        };
+        (1..bytes.len()).step_by(step).map(Self::Split)
     }
 }
 
 /// What the sender sees.
-fn converse(case: &Case, connection: &mut Connection, scheme: &str, bytewise: bool) {
-    send(connection, &case.bytes(scheme), bytewise);
+fn converse(case: &Case, connection: &mut Connection, travel: Travel) {
+    travel.send(connection, &case.bytes(travel.scheme()));
     if let Some(interim) = case.interim {
         assert_eq!(connection.any_answer().unwrap().status, interim);
     }
@@ -170,15 +229,11 @@ fn check_arrival(case: &Case, backend: &Backend, seen: usize, scheme: &str) {
     }
 }
 
-fn check(case: &Case, gateway: &Gateway, backend: &Backend, tls: bool) {
+fn check(case: &Case, gateway: &Gateway, backend: &Backend, travel: Travel) {
     let seen = backend.requests().len();
-    let scheme = if tls { "https" } else { "http" };
-    let mut connection = if tls {
-        gateway.connect()
-    } else {
-        gateway.connect_plain()
-    };
-    converse(case, &mut connection, scheme, !tls);
+    let mut connection = travel.connect(gateway);
+    converse(case, &mut connection, travel);
+    let before = usize::from(matches!(travel, Travel::BehindGood));
     let accepted = usize::from(case.status == 200);
     let kept = usize::from(case.open);
     let clean = gateway.connect_plain().post(&token_line(), b"{}").answer();
@@ -186,29 +241,44 @@ fn check(case: &Case, gateway: &Gateway, backend: &Backend, tls: bool) {
     let requests = backend.requests();
     assert_eq!(
         requests.len(),
-        seen + accepted + kept + 1,
+        seen + before + accepted + kept + 1,
         "requests at the backend"
     );
     for request in &requests[seen..] {
         assert_eq!(request.complaint, None);
     }
     if accepted == 1 {
-        check_arrival(case, backend, seen, scheme);
+        check_arrival(case, backend, seen + before, travel.scheme());
     }
 }
 
-fn run(file: &str, tls: bool) {
+/// The route of the other tests, and one with a tail.
+fn gateway(backend: &Backend) -> Gateway {
+    let url = format!("http://{}", backend.address());
+    let tail = format!(
+        "\n  - path: /fhir/*\n    name: fhir\n    verify: {{ scheme: redox, tokens: [{{ id: current, env: REDOX_TOKEN }}] }}\n\
+         \x20   upstream: {{ url: \"{url}\" }}\n"
+    );
+    Gateway::from_text(&(text(&url, "", "") + &tail), &Environment::default())
+}
+
+fn run(file: &str, travels: impl Fn(&Case) -> Vec<Travel>) {
     let backend = Backend::ok();
-    let gateway = Gateway::before(&backend);
+    let gateway = gateway(&backend);
     let mut failed = Vec::new();
     let mut expected = Vec::new();
+    let forwarded = || ("forwarded".to_owned(), String::new());
     for case in cases(file) {
-        if catch_unwind(AssertUnwindSafe(|| check(&case, &gateway, &backend, tls))).is_err() {
-            eprintln!("{file}: {} failed", case.name);
-            failed.push(case.name.clone());
+        for travel in travels(&case) {
+            let checked = || check(&case, &gateway, &backend, travel);
+            if catch_unwind(AssertUnwindSafe(checked)).is_err() {
+                eprintln!("{file}: {} failed, {travel:?}", case.name);
+                failed.push(case.name.clone());
+            }
+            expected.extend(matches!(travel, Travel::BehindGood).then(forwarded));
+            expected.extend(case.outcomes());
+            expected.push(forwarded());
         }
-        expected.extend(case.outcomes());
-        expected.push(("forwarded".to_owned(), String::new()));
     }
     assert!(failed.is_empty(), "{file}: {failed:#?}");
     let story = gateway.finish();
@@ -227,14 +297,36 @@ macro_rules! files {
         $(mod $name {
             #[test]
             fn whole() {
-                super::run($file, true);
+                super::run($file, |_| vec![super::Travel::Whole]);
             }
 
             #[test]
             fn byte_by_byte() {
-                super::run($file, false);
+                super::run($file, |_| vec![super::Travel::ByteByByte]);
+            }
+
+            #[test]
+            fn split_in_two() {
+                super::run($file, |case| super::Travel::splits(&case.bytes("http")).collect());
+            }
+
+            #[test]
+            fn behind_a_good_one() {
+                super::run($file, |_| vec![super::Travel::BehindGood]);
             }
         })+
+
+        /// How many cases nothing may arrive of.
+        fn hostile_cases() -> usize {
+            let all = [$(cases($file)),+];
+            all.iter().flatten().filter(|case| case.is_hostile()).count()
+        }
+
+        /// The bytes of every case.
+        pub(crate) fn every_request() -> Vec<Vec<u8>> {
+            let all = [$(cases($file)),+];
+            all.iter().flatten().map(|case| case.bytes("http")).collect()
+        }
 
         #[test]
         fn every_file_is_run() {
@@ -254,8 +346,18 @@ files! {
     fields: "fields.yaml",
     host: "host.yaml",
     lines: "lines.yaml",
+    more: "more.yaml",
+    overrides: "overrides.yaml",
+    paths: "paths.yaml",
     target: "target.yaml",
     transfer_encoding: "transfer-encoding.yaml",
+}
+
+#[test]
+fn there_are_three_hundred_hostile_cases() {
+    let (http1, http2) = (hostile_cases(), crate::framing_http2::hostile_cases());
+    println!("hostile cases: {http1} over HTTP/1.1, {http2} over HTTP/2");
+    assert!(http1 + http2 >= 300, "{http1} and {http2}");
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! HTTP/2 with no reading, or with two: the stream or the connection ends, nothing arrives, and the next
-//! connection is served as if nothing had been.
+//! connection is served as if nothing had been. The cases are in `tests/vectors/http2`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use serde::Deserialize;
+
+use crate::framing::latin1;
 use crate::support::frames::{
     DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, RST_STREAM, block, frame,
 };
@@ -55,435 +58,212 @@ fn good_and(name: &str, value: &str) -> Vec<u8> {
     fields(&[METHOD, SCHEME, AUTHORITY, PATH, TOKEN_FIELD, (name, value)])
 }
 
-fn good_and_bytes(name: &[u8], value: &[u8]) -> Vec<u8> {
-    [
-        fields(&[METHOD, SCHEME, AUTHORITY, PATH, TOKEN_FIELD]),
-        block(&[(name, value)]),
-    ]
-    .concat()
+/// One case of `tests/vectors/http2`; see its README.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    name: String,
+    why: String,
+    source: String,
+    head: Option<Vec<(String, String)>>,
+    #[serde(default)]
+    set: Vec<(String, String)>,
+    #[serde(default)]
+    drop: Vec<String>,
+    #[serde(default)]
+    more: Vec<(String, String)>,
+    frames: Option<Vec<FrameSpec>>,
+    ends: Ends,
+    line: Option<String>,
 }
 
-const ACCEPTED: &[Ending] = &[Ending::Status(200)];
-const REFUSED: &[Ending] = &[
-    Ending::Status(400),
-    Ending::StreamReset,
-    Ending::ConnectionEnded,
-];
-const ANSWERED: &[Ending] = &[Ending::Status(400)];
-
-#[expect(clippy::too_many_lines, reason = "a table")]
-fn heads() -> Vec<(&'static str, Vec<u8>, &'static [Ending])> {
-    vec![
-        (
-            "good",
-            fields(&[METHOD, SCHEME, AUTHORITY, PATH, TOKEN_FIELD]),
-            ACCEPTED,
-        ),
-        (
-            "host in place of authority",
-            fields(&[METHOD, SCHEME, PATH, TOKEN_FIELD, ("host", "localhost")]),
-            ACCEPTED,
-        ),
-        ("host as authority", good_and("host", "localhost"), ACCEPTED),
-        ("te: trailers", good_and("te", "trailers"), ACCEPTED),
-        (
-            "no authority",
-            fields(&[METHOD, SCHEME, PATH, TOKEN_FIELD]),
-            ANSWERED,
-        ),
-        (
-            "host contradicts authority",
-            good_and("host", "other"),
-            ANSWERED,
-        ),
-        (
-            "host adds a port",
-            good_and("host", "localhost:1"),
-            ANSWERED,
-        ),
-        (
-            "two hosts",
-            fields(&[
-                METHOD,
-                SCHEME,
-                PATH,
-                TOKEN_FIELD,
-                ("host", "a"),
-                ("host", "b"),
-            ]),
-            ANSWERED,
-        ),
-        (
-            "two equal hosts",
-            fields(&[
-                METHOD,
-                SCHEME,
-                PATH,
-                TOKEN_FIELD,
-                ("host", "a"),
-                ("host", "a"),
-            ]),
-            ANSWERED,
-        ),
-        (
-            "scheme http",
-            fields(&[METHOD, (":scheme", "http"), AUTHORITY, PATH, TOKEN_FIELD]),
-            ANSWERED,
-        ),
-        (
-            "user information",
-            fields(&[
-                METHOD,
-                SCHEME,
-                (":authority", "a@localhost"),
-                PATH,
-                TOKEN_FIELD,
-            ]),
-            ANSWERED,
-        ),
-        // The http crate drops it before anybody sees it; what is matched is what is forwarded.
-        (
-            "fragment",
-            fields(&[
-                METHOD,
-                SCHEME,
-                AUTHORITY,
-                (":path", "/redox#a"),
-                TOKEN_FIELD,
-            ]),
-            ACCEPTED,
-        ),
-        (
-            "port out of range",
-            fields(&[
-                METHOD,
-                SCHEME,
-                (":authority", "localhost:99999"),
-                PATH,
-                TOKEN_FIELD,
-            ]),
-            ANSWERED,
-        ),
-        (
-            "two dots",
-            fields(&[
-                METHOD,
-                SCHEME,
-                AUTHORITY,
-                (":path", "/a/../redox"),
-                TOKEN_FIELD,
-            ]),
-            ANSWERED,
-        ),
-        (
-            "two slashes",
-            fields(&[METHOD, SCHEME, AUTHORITY, (":path", "//redox"), TOKEN_FIELD]),
-            ANSWERED,
-        ),
-        (
-            "scheme ftp",
-            fields(&[METHOD, (":scheme", "ftp"), AUTHORITY, PATH, TOKEN_FIELD]),
-            REFUSED,
-        ),
-        (
-            "no scheme",
-            fields(&[METHOD, AUTHORITY, PATH, TOKEN_FIELD]),
-            REFUSED,
-        ),
-        (
-            "no method",
-            fields(&[SCHEME, AUTHORITY, PATH, TOKEN_FIELD]),
-            REFUSED,
-        ),
-        (
-            "no path",
-            fields(&[METHOD, SCHEME, AUTHORITY, TOKEN_FIELD]),
-            REFUSED,
-        ),
-        (
-            "empty path",
-            fields(&[METHOD, SCHEME, AUTHORITY, (":path", ""), TOKEN_FIELD]),
-            REFUSED,
-        ),
-        (
-            "path without a slash",
-            fields(&[METHOD, SCHEME, AUTHORITY, (":path", "redox"), TOKEN_FIELD]),
-            REFUSED,
-        ),
-        (
-            "absolute path",
-            fields(&[
-                METHOD,
-                SCHEME,
-                AUTHORITY,
-                (":path", "https://localhost/redox"),
-                TOKEN_FIELD,
-            ]),
-            REFUSED,
-        ),
-        (
-            "space in the path",
-            fields(&[
-                METHOD,
-                SCHEME,
-                AUTHORITY,
-                (":path", "/redox HTTP/1.1"),
-                TOKEN_FIELD,
-            ]),
-            REFUSED,
-        ),
-        (
-            "line break in the path",
-            fields(&[
-                METHOD,
-                SCHEME,
-                AUTHORITY,
-                (":path", "/redox\r\nX: y"),
-                TOKEN_FIELD,
-            ]),
-            REFUSED,
-        ),
-        (
-            "line break in the method",
-            fields(&[
-                (":method", "POST / HTTP/1.1\r\nX:"),
-                SCHEME,
-                AUTHORITY,
-                PATH,
-                TOKEN_FIELD,
-            ]),
-            REFUSED,
-        ),
-        (
-            "path in the authority",
-            fields(&[
-                METHOD,
-                SCHEME,
-                (":authority", "localhost/a"),
-                PATH,
-                TOKEN_FIELD,
-            ]),
-            REFUSED,
-        ),
-        (
-            "method twice",
-            fields(&[METHOD, METHOD, SCHEME, AUTHORITY, PATH, TOKEN_FIELD]),
-            REFUSED,
-        ),
-        (
-            "path twice",
-            fields(&[
-                METHOD,
-                SCHEME,
-                AUTHORITY,
-                PATH,
-                (":path", "/other"),
-                TOKEN_FIELD,
-            ]),
-            REFUSED,
-        ),
-        (
-            "authority twice",
-            fields(&[
-                METHOD,
-                SCHEME,
-                AUTHORITY,
-                (":authority", "b"),
-                PATH,
-                TOKEN_FIELD,
-            ]),
-            REFUSED,
-        ),
-        (
-            "pseudo after a field",
-            fields(&[METHOD, SCHEME, AUTHORITY, TOKEN_FIELD, PATH]),
-            REFUSED,
-        ),
-        ("unknown pseudo", good_and(":token", "x"), REFUSED),
-        ("pseudo of an answer", good_and(":status", "200"), REFUSED),
-        ("name in capitals", good_and("X-Upper", "y"), REFUSED),
-        (
-            "token name in capitals",
-            fields(&[
-                METHOD,
-                SCHEME,
-                AUTHORITY,
-                PATH,
-                ("Verification-Token", TOKEN),
-            ]),
-            REFUSED,
-        ),
-        ("empty name", good_and("", "y"), REFUSED),
-        ("space in a name", good_and("x y", "z"), REFUSED),
-        ("colon in a name", good_and("x:y", "z"), REFUSED),
-        ("line break in a name", good_and("x\r\ny", "z"), REFUSED),
-        ("line break in a value", good_and("x", "y\r\nz: 1"), REFUSED),
-        ("line feed in a value", good_and("x", "y\nz: 1"), REFUSED),
-        ("NUL in a value", good_and_bytes(b"x", b"a\0b"), REFUSED),
-        ("connection", good_and("connection", "close"), REFUSED),
-        ("keep-alive", good_and("keep-alive", "timeout=5"), REFUSED),
-        (
-            "proxy-connection",
-            good_and("proxy-connection", "close"),
-            REFUSED,
-        ),
-        ("upgrade", good_and("upgrade", "websocket"), REFUSED),
-        (
-            "transfer-encoding",
-            good_and("transfer-encoding", "chunked"),
-            REFUSED,
-        ),
-        ("te: gzip", good_and("te", "gzip"), REFUSED),
-        (
-            "two equal lengths",
-            fields(&[
-                METHOD,
-                SCHEME,
-                AUTHORITY,
-                PATH,
-                TOKEN_FIELD,
-                ("content-length", "2"),
-                ("content-length", "2"),
-            ]),
-            REFUSED,
-        ),
-        (
-            "two lengths",
-            fields(&[
-                METHOD,
-                SCHEME,
-                AUTHORITY,
-                PATH,
-                TOKEN_FIELD,
-                ("content-length", "2"),
-                ("content-length", "3"),
-            ]),
-            REFUSED,
-        ),
-        (
-            "list of lengths",
-            good_and("content-length", "2, 2"),
-            REFUSED,
-        ),
-        ("signed length", good_and("content-length", "+2"), REFUSED),
-        (
-            "too long a length",
-            good_and("content-length", "3"),
-            REFUSED,
-        ),
-        (
-            "too short a length",
-            good_and("content-length", "1"),
-            REFUSED,
-        ),
-        (
-            "length over 64 bits",
-            good_and("content-length", "18446744073709551618"),
-            REFUSED,
-        ),
-        (
-            "alias of the token",
-            good_and("verification_token", "x"),
-            ANSWERED,
-        ),
-    ]
+/// How a case ends for its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Ends {
+    Accepted,
+    Malformed,
+    Refused,
+    Reset,
+    Closed,
 }
 
-/// Runs one exchange on a connection of its own, then a clean request on another.
-fn check(
-    gateway: &Gateway,
-    backend: &Backend,
-    speak: impl FnOnce(&mut Frames),
-    expected: &[Ending],
-) {
-    let seen = backend.requests().len();
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FrameSpec {
+    #[serde(rename = "type")]
+    kind: u8,
+    #[serde(default)]
+    flags: u8,
+    #[serde(default)]
+    stream: u32,
+    #[serde(default)]
+    text: String,
+    #[serde(default)]
+    block: Vec<(String, String)>,
+    #[serde(default)]
+    good_head: bool,
+    #[serde(default)]
+    zeros: usize,
+    cut: Option<(usize, usize)>,
+}
+
+impl FrameSpec {
+    fn bytes(&self) -> Vec<u8> {
+        let mut payload = latin1(&self.text);
+        if self.good_head {
+            payload.extend(good_head());
+        }
+        payload.extend(literal(&self.block));
+        payload.extend(vec![0; self.zeros]);
+        if let Some((from, to)) = self.cut {
+            payload = payload[from..to.min(payload.len())].to_vec();
+        }
+        frame(self.kind, self.flags, self.stream, &payload)
+    }
+}
+
+fn good_head() -> Vec<u8> {
+    fields(&[METHOD, SCHEME, AUTHORITY, PATH, TOKEN_FIELD])
+}
+
+/// Fields as written in a file: one character is one byte.
+fn literal(fields: &[(String, String)]) -> Vec<u8> {
+    let bytes = |text: &str| latin1(&text.replace("<token>", TOKEN));
+    let fields: Vec<_> = fields
+        .iter()
+        .map(|(name, value)| (bytes(name), bytes(value)))
+        .collect();
+    let fields: Vec<_> = fields
+        .iter()
+        .map(|(name, value)| (&name[..], &value[..]))
+        .collect();
+    block(&fields)
+}
+
+impl Case {
+    fn bytes(&self) -> Vec<u8> {
+        if let Some(frames) = &self.frames {
+            return frames.iter().flat_map(FrameSpec::bytes).collect();
+        }
+        let good = [
+            METHOD,
+            SCHEME,
+            AUTHORITY,
+            PATH,
+            ("verification-token", "<token>"),
+        ];
+        let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let mut head = self.head.clone().unwrap_or_else(|| good.map(own).to_vec());
+        head.retain(|(name, _)| !self.drop.contains(name));
+        for (name, value) in &mut head {
+            if let Some((_, other)) = self.set.iter().find(|(other, _)| other == name) {
+                value.clone_from(other);
+            }
+        }
+        head.extend(self.more.iter().cloned());
+        let head = frame(HEADERS, END_HEADERS, 1, &literal(&head));
+        [head, frame(DATA, END_STREAM, 1, b"{}")].concat()
+    }
+
+    /// The lines in the access log: each answer has one; what h2 ends by itself never was a request here.
+    fn outcomes(&self) -> Vec<String> {
+        let own = match (&self.line, self.ends) {
+            (Some(line), _) => Some(line.clone()),
+            (None, Ends::Accepted) => Some("forwarded ".to_owned()),
+            (None, Ends::Malformed) => Some("rejected malformed".to_owned()),
+            (None, Ends::Refused | Ends::Reset | Ends::Closed) => None,
+        };
+        own.into_iter().filter(|line| line != "none").collect()
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/http2");
+    let mut all = Vec::new();
+    for file in ["heads.yaml", "frames.yaml"] {
+        let text = std::fs::read_to_string(format!("{folder}/{file}")).unwrap();
+        let cases: Vec<Case> =
+            serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
+        all.extend(cases);
+    }
+    for case in &all {
+        assert!(
+            !case.why.is_empty() && !case.source.is_empty(),
+            "{}",
+            case.name
+        );
+    }
+    all
+}
+
+/// How many cases nothing may arrive of.
+pub(crate) fn hostile_cases() -> usize {
+    cases()
+        .iter()
+        .filter(|case| case.ends != Ends::Accepted)
+        .count()
+}
+
+/// Target and further fields of every head, as the fuzz target `crossing` reads them.
+pub(crate) fn every_head() -> Vec<Vec<u8>> {
+    let seed = |case: &Case| {
+        let path = case.set.iter().find(|(name, _)| name == ":path");
+        let mut parts = vec![latin1(path.map_or("/redox", |(_, path)| path))];
+        parts.extend(
+            case.more
+                .iter()
+                .flat_map(|(name, value)| [latin1(name), latin1(value)]),
+        );
+        parts.join(&0xff)
+    };
+    cases().iter().map(seed).collect()
+}
+
+/// Runs one case in front of a gateway of its own, then a clean request on another connection.
+fn check(case: &Case) {
+    let backend = Backend::ok();
+    let gateway = Gateway::before(&backend);
     let mut frames = Frames::connect(gateway.tls_address(), &[]);
-    speak(&mut frames);
-    let ending = ending(&mut frames);
-    assert!(expected.contains(&ending), "{ending:?}, not {expected:?}");
-    let accepted = usize::from(ending == Ending::Status(200));
+    frames.connection.send(case.bytes());
+    let ends = match ending(&mut frames) {
+        Ending::Status(200) => Ends::Accepted,
+        Ending::Status(400) => Ends::Malformed,
+        Ending::Status(_) => Ends::Refused,
+        Ending::StreamReset => Ends::Reset,
+        Ending::ConnectionEnded => Ends::Closed,
+    };
+    drop(frames);
     let clean = gateway
         .connect_http2()
         .request(http2_post(&[("verification-token", TOKEN)], b"{}"));
     assert_eq!(clean.unwrap().status, 200, "a clean request afterwards");
     let requests = backend.requests();
-    assert_eq!(
-        requests.len(),
-        seen + accepted + 1,
-        "requests at the backend"
-    );
-    for request in &requests[seen..] {
+    let lines: Vec<String> = gateway
+        .finish()
+        .outcomes()
+        .iter()
+        .map(|(outcome, reason)| format!("{outcome} {reason}"))
+        .collect();
+    let mut expected = case.outcomes();
+    expected.push("forwarded ".to_owned());
+    assert_eq!((ends, &lines), (case.ends, &expected), "{}", case.name);
+    let accepted = usize::from(case.ends == Ends::Accepted);
+    assert_eq!(requests.len(), accepted + 1, "requests at the backend");
+    for request in &requests {
         assert_eq!((&request.complaint, &request.body[..]), (&None, &b"{}"[..]));
     }
 }
 
 #[test]
-fn heads_have_one_reading() {
-    let backend = Backend::ok();
-    let gateway = Gateway::before(&backend);
+fn every_case_has_one_reading_or_none() {
     let mut failed = Vec::new();
-    for (name, head, expected) in heads() {
-        let checked = catch_unwind(AssertUnwindSafe(|| {
-            let speak = |frames: &mut Frames| {
-                frames
-                    .send(HEADERS, END_HEADERS, 1, &head)
-                    .send(DATA, END_STREAM, 1, b"{}");
-            };
-            check(&gateway, &backend, speak, expected);
-        }));
-        if checked.is_err() {
-            failed.push(name);
+    for case in cases() {
+        if catch_unwind(AssertUnwindSafe(|| check(&case))).is_err() {
+            failed.push(case.name);
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");
-}
-
-#[test]
-fn frames_out_of_order_end_the_connection() {
-    let backend = Backend::ok();
-    let gateway = Gateway::before(&backend);
-    let head = fields(&[METHOD, SCHEME, AUTHORITY, PATH, TOKEN_FIELD]);
-    let cases: Vec<(&str, Vec<u8>)> = vec![
-        ("body without a head", frame(DATA, END_STREAM, 1, b"{}")),
-        (
-            "stream with an even number",
-            frame(HEADERS, END_HEADERS | END_STREAM, 2, &head),
-        ),
-        (
-            "stream zero",
-            frame(HEADERS, END_HEADERS | END_STREAM, 0, &head),
-        ),
-        (
-            "frame over its size",
-            frame(DATA, 0, 1, &[0; 16 * 1024 + 1]),
-        ),
-        (
-            "another frame within a head",
-            [
-                frame(HEADERS, 0, 1, &head),
-                frame(DATA, END_STREAM, 1, b"{}"),
-            ]
-            .concat(),
-        ),
-        ("continuation of nothing", frame(9, END_HEADERS, 1, &head)),
-        (
-            "header block that is none",
-            frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0x80]),
-        ),
-        (
-            "HTTP/1.1",
-            b"POST /redox HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
-        ),
-    ];
-    for (name, bytes) in cases {
-        let speak = |frames: &mut Frames| {
-            frames.connection.send(&bytes);
-        };
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            check(&gateway, &backend, speak, &[Ending::ConnectionEnded]);
-        }));
-        assert!(result.is_ok(), "{name}");
-    }
 }
 
 #[test]
@@ -529,7 +309,7 @@ fn a_fault_far_into_a_body_breaks_the_upload_off() {
     };
     let mut frames = Frames::connect(gateway.tls_address(), &[]);
     speak(&mut frames);
-    assert!(REFUSED.contains(&ending(&mut frames)));
+    assert_ne!(ending(&mut frames), Ending::Status(200));
     drop(frames);
     let clean = gateway
         .connect_http2()

@@ -38,6 +38,13 @@ fn every_target_gets_its_seeds() {
         }
         seed("border", &name, &[&[7], &on_the_wire(&vector, &body)]);
     }
+    for (number, bytes) in crate::framing::every_request().iter().enumerate() {
+        seed("border", &format!("http1-{number}"), &[&[7], bytes]);
+        seed("differential", &number.to_string(), &[bytes]);
+    }
+    for (number, head) in crate::framing_http2::every_head().iter().enumerate() {
+        seed("crossing", &number.to_string(), &[head]);
+    }
     for (number, path) in [
         "/",
         "/redox",
@@ -60,6 +67,8 @@ fn every_target_gets_its_seeds() {
         "challenge_body",
         "challenge_query",
         "config_text",
+        "crossing",
+        "differential",
         "path",
     ] {
         assert!(

@@ -15,6 +15,7 @@ mod canary;
 mod cli;
 mod config;
 mod deadlines;
+mod differential;
 mod documents;
 mod drain;
 mod floods;

@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 /// Fields that end at the gateway whatever `Connection` says.
-const STAY: [&str; 14] = [
+const STAY: [&str; 17] = [
     "connection",
     "keep-alive",
     "proxy-connection",
@@ -27,6 +27,9 @@ const STAY: [&str; 14] = [
     "x-real-ip",
     "forwarded",
     "x-request-id",
+    "x-http-method-override",
+    "x_original_url",
+    "proxy",
     "verification-token",
 ];
 /// Fields that pass.
@@ -67,7 +70,7 @@ type Fields = Vec<(String, String)>;
 
 /// A field whose value is visible ASCII, with spaces inside.
 fn field() -> impl Strategy<Value = (String, String)> {
-    let known = select([&STAY[1..13], &PASS[..]].concat()).prop_map(str::to_owned);
+    let known = select([&STAY[1..16], &PASS[..]].concat()).prop_map(str::to_owned);
     let name = prop_oneof![3 => known, 1 => "x-[a-z0-9]{1,12}"];
     (name, "([!-~]([ -~]{0,20}[!-~])?)?")
 }
@@ -94,7 +97,12 @@ fn connection() -> impl Strategy<Value = (String, String)> {
 }
 
 fn fields() -> impl Strategy<Value = Fields> {
-    vec(prop_oneof![6 => field(), 1 => connection()], 0..20)
+    vec(prop_oneof![6 => field(), 1 => connection()], 0..20).prop_map(|mut fields| {
+        // A body has one type: a second line is refused, which is another test's matter.
+        let mut typed = false;
+        fields.retain(|(name, _)| name != "content-type" || !std::mem::replace(&mut typed, true));
+        fields
+    })
 }
 
 fn body() -> impl Strategy<Value = Vec<u8>> {

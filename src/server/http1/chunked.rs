@@ -22,6 +22,7 @@ enum State {
     DataReturn,
     DataLineFeed,
     TrailerStart,
+    TrailerName,
     Trailer,
     TrailerLineFeed,
     LastLineFeed,
@@ -99,7 +100,13 @@ impl Chunked {
             (State::DataLineFeed, b'\n') => State::SizeStart,
             (State::TrailerStart, b'\r') => State::LastLineFeed,
             (State::Trailer, b'\r') => State::TrailerLineFeed,
-            (State::TrailerStart | State::Trailer, _) => {
+            // A line without a name would be the head of a next request to whoever knows no trailers.
+            (State::TrailerName, b':') => State::Trailer,
+            (State::TrailerStart | State::TrailerName, _) if is_token(byte) => {
+                count(&mut self.trailer, byte, TRAILER_CAP)?;
+                State::TrailerName
+            }
+            (State::Trailer, _) => {
                 count(&mut self.trailer, byte, TRAILER_CAP)?;
                 State::Trailer
             }
@@ -109,6 +116,8 @@ impl Chunked {
                 State::SizeLineFeed
                 | State::DataReturn
                 | State::DataLineFeed
+                | State::TrailerStart
+                | State::TrailerName
                 | State::TrailerLineFeed
                 | State::LastLineFeed
                 | State::Data
@@ -128,6 +137,11 @@ impl Chunked {
         self.remaining = (self.remaining << 4) | u64::from(digit);
         Ok(State::Size)
     }
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Counts a byte of an extension or trailer, which may hold anything but controls.
@@ -198,6 +212,11 @@ mod tests {
             b"0\n\r\n",
             b"0\r\nA: b\n\r\n",
             b"0\r\n\rx",
+            b"0\r\nPOST / HTTP/1.1\r\n\r\n",
+            b"0\r\n: y\r\n\r\n",
+            b"0\r\nX : y\r\n\r\n",
+            b"0\r\n X: y\r\n\r\n",
+            b"0\r\nX\r\n\r\n",
         ];
         for body in cases {
             assert_eq!(

@@ -8,6 +8,7 @@ mod exchange;
 pub(crate) mod frames;
 mod gateway;
 mod program;
+pub(crate) mod readings;
 mod sender;
 
 pub(crate) use backend::{Backend, Recorded, Reply};
