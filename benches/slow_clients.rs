@@ -98,7 +98,7 @@ fn show(scale: &Scale, promises: &mut Promises) -> Result<()> {
         "its memory: {:.1} MiB before, {:.1} MiB with them, {:.1} KiB for each; {:.1} MiB when they have gone",
         mib(idle),
         mib(taken),
-        mib(growth) * 1024.0 / mib(u64::try_from(stood.max(1))?) / 1024.0 / 1024.0,
+        mib(growth / u64::try_from(stood.max(1))?) * 1024.0,
         mib(resident(gateway.id())?)
     );
     measured.judge(promises);
