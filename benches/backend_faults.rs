@@ -203,21 +203,25 @@ impl Faulty {
                 send(self.process.id(), signal)?;
                 self.process.wait()?;
                 // Now for a moment, now for longer than a gateway can hide.
-                std::thread::sleep(Duration::from_millis(if number.is_multiple_of(4) {
-                    400
-                } else {
-                    20
-                }));
+                std::thread::sleep(Duration::from_millis(
+                    if (number / FAULTS.len()).is_multiple_of(4) {
+                        400
+                    } else {
+                        20
+                    },
+                ));
                 *self = Self::start(self.address, &self.record)?;
             }
             "frozen" => {
                 send(self.process.id(), Signal::STOP)?;
                 // In one of four longer than the gateway waits for an answer.
-                std::thread::sleep(Duration::from_millis(if number.is_multiple_of(4) {
-                    2500
-                } else {
-                    200
-                }));
+                std::thread::sleep(Duration::from_millis(
+                    if (number / FAULTS.len()).is_multiple_of(4) {
+                        2500
+                    } else {
+                        200
+                    },
+                ));
                 send(self.process.id(), Signal::CONT)?;
             }
             cut => {

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
     stage::play("bad_token_flood", show)
 }
 
+#[expect(clippy::too_many_lines, reason = "the play, from beginning to end")]
 fn show(scale: &Scale, promises: &mut Promises) -> Result<()> {
     let (rounds, length) = (
         scale.number("rounds", 3, 1),

@@ -37,6 +37,7 @@ fn main() -> ExitCode {
     stage::play("reloads", show)
 }
 
+#[expect(clippy::too_many_lines, reason = "the play, from beginning to end")]
 fn show(scale: &Scale, promises: &mut Promises) -> Result<()> {
     let (count, rate) = (
         scale.count("reloads", 1000, 21),

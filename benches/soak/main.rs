@@ -39,6 +39,7 @@ fn main() -> ExitCode {
     stage::play("soak", show)
 }
 
+#[expect(clippy::too_many_lines, reason = "the play, from beginning to end")]
 fn show(scale: &Scale, promises: &mut Promises) -> Result<()> {
     let minutes = scale.number("minutes", 60, 0);
     let length = if minutes == 0 {
@@ -102,9 +103,11 @@ fn show(scale: &Scale, promises: &mut Promises) -> Result<()> {
         backend.whole()
     );
     let metrics = gateway.metrics()?;
+    let mut both = true;
     for result in ["success", "failure"] {
         let label = format!("result=\"{result}\"");
         let count = metrics.sum("countersign_config_reloads_total", &[&label]);
+        both &= count.is_some_and(|count| count > 0.0);
         println!(
             "  reloads counted, {result}: {}",
             count.map_or("no such metric".to_owned(), |count| count.to_string())
@@ -124,6 +127,7 @@ fn show(scale: &Scale, promises: &mut Promises) -> Result<()> {
         warm.1
     );
     told.print();
+    promises.that(both, "good and bad reloads, and each counted");
     judge(&gateway, &told, promises)?;
     promises.that(
         last <= warm.0 + ALLOWED_GROWTH,

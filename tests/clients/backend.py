@@ -5,6 +5,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class Backend(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body of an answer in one packet, and at once.
+    wbufsize = 64 * 1024
+    disable_nagle_algorithm = True
 
     def do_POST(self):
         if "chunked" in self.headers.get("Transfer-Encoding", ""):
