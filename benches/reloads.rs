@@ -170,7 +170,9 @@ impl Turns {
         if self.wanted.second_route {
             routes += &route("more", self.backend, "");
         }
-        configuration("127.0.0.1:0", &tls, broken, &routes)
+        // Only the signal: what watches the files would take up a turn of its own accord.
+        let top = format!("watch_files: off\n{broken}");
+        configuration("127.0.0.1:0", &tls, &top, &routes)
     }
 
     /// Changes the files; whether the reload must succeed.
