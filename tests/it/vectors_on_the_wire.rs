@@ -206,6 +206,7 @@ fn fields_sent(vector: &Vector) -> Vec<(String, String)> {
                 "expect",
                 "proxy-authorization",
                 "x-forwarded-for",
+                "x-http-method-override",
             ]
             .contains(&name)
     };
