@@ -307,7 +307,10 @@ impl Gateway {
 
     /// Whether the route wants refused senders to see nothing at all.
     fn closes(&self, stop: Stop, record: &Record) -> bool {
-        let refused = matches!(stop, Stop::Refused(refusal) if refusal != Refusal::Maintenance);
+        let refused = matches!(
+            stop,
+            Stop::Refused(refusal) if !matches!(refusal, Refusal::Maintenance | Refusal::Overloaded)
+        );
         refused
             && record
                 .route_plan()
