@@ -317,6 +317,8 @@ mod tests {
             table: Table::build(&[]).unwrap(),
             routes: Vec::new(),
             upstreams,
+            trusted_proxies: Vec::new(),
+            failed_verifications: None,
         }
     }
 

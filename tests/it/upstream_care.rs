@@ -103,7 +103,7 @@ fn an_accepted_request_is_not_retried() {
 fn an_endpoint_that_fails_is_passed_over_by_all_workers_and_over_a_new_plan() {
     let (primary, backup) = (unused(), Backend::ok());
     let upstream = upstream(&[primary, backup.address()], ", keep_alive: off");
-    let gateway = Gateway::towards("", "workers: 2", &upstream);
+    let mut gateway = Gateway::towards("", "workers: 2", &upstream);
     for _ in 0..3 {
         assert_eq!(post(&gateway).status, 200);
     }
@@ -115,7 +115,7 @@ fn an_endpoint_that_fails_is_passed_over_by_all_workers_and_over_a_new_plan() {
     for _ in 0..4 {
         assert_eq!(post(&gateway).status, 200);
     }
-    gateway.replace_plan(&text("", "workers: 2", &upstream));
+    gateway.reload(&text("", "workers: 2", &upstream)).unwrap();
     for _ in 0..4 {
         assert_eq!(post(&gateway).status, 200);
     }
@@ -166,7 +166,7 @@ fn health_checks_take_endpoints_out_and_bring_them_back() {
         }),
     );
     let check = ", keep_alive: off, health_check: { path: /health, interval: 100ms, timeout: 5s, fall: 2, rise: 2 }";
-    let gateway = towards(&[primary.address(), backup.address()], check, "workers: 2");
+    let mut gateway = towards(&[primary.address(), backup.address()], check, "workers: 2");
     let up = |address: SocketAddr, up: u8| {
         format!(
             "countersign_upstream_up{{endpoint=\"http://{address}\",upstream=\"http://{}\"}} {up}",
@@ -191,7 +191,7 @@ fn health_checks_take_endpoints_out_and_bring_them_back() {
             >= 4
     );
     let without = upstream(&[primary.address(), backup.address()], "");
-    gateway.replace_plan(&text("", "workers: 2", &without));
+    gateway.reload(&text("", "workers: 2", &without)).unwrap();
     let deadline = Instant::now() + PATIENCE;
     while gateway.metrics().contains("countersign_upstream_up{") {
         assert!(Instant::now() < deadline, "checks go on");
