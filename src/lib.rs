@@ -95,6 +95,7 @@
 //! | a setting | `config/document`, then `config/compile` | `gateway.yaml`, `README.md` |
 //! | a check of the configuration | `config/compile`, or `config/secret` for tokens | |
 //! | a metric or a field of the access line | `telemetry` | what must never be logged: `SECURITY.md` |
+//! | which endpoint, how many connections, for how long | `gateway/upstream` | `config/compile/care`, a fault in `tests/it/support/faults.rs` |
 //! | a page of the admin listener | `admin` | |
 //! | a command | a file in `cli` | `tests/it/cli.rs` |
 //! | a timeout | [`clock`] has the timers, the room that waits has the number | |

@@ -214,7 +214,7 @@ fn maker(
             tokio::task::spawn_local(AccessLog::run(Rc::clone(log)));
         }
         let id_prefix = seed.wrapping_add(u64::try_from(context.index).unwrap_or(0));
-        Some(Gateway::new(
+        let gateway = Gateway::new(
             plan.clone(),
             names.clone(),
             counters,
@@ -222,7 +222,11 @@ fn maker(
             context.timers,
             id_prefix,
             Arc::clone(&guesses),
-        ))
+        );
+        if context.index == 0 {
+            tokio::task::spawn_local(Rc::clone(&gateway).check_upstreams());
+        }
+        Some(gateway)
     })
 }
 
@@ -315,7 +319,9 @@ impl Serving {
             listeners,
             limits: compiled.server,
         });
-        self.plans.send_replace(Arc::new(compiled.plan));
+        let mut plan = compiled.plan;
+        plan.inherit(&self.plans.borrow());
+        self.plans.send_replace(Arc::new(plan));
         Ok(())
     }
 

@@ -45,23 +45,52 @@ struct Facts {
     rsa: bool,
 }
 
+/// Which side shows a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// A listener of ours.
+    Server,
+    /// We, to an upstream.
+    Client,
+    /// Whoever issued an upstream's certificate.
+    Authority,
+}
+
+impl Side {
+    fn expiry_help(self) -> &'static str {
+        match self {
+            Self::Server => "senders refuse the connection, so nothing arrives; renew it",
+            Self::Client => {
+                "the upstream refuses the connection, so nothing gets through; renew it"
+            }
+            Self::Authority => {
+                "what it has issued is not trusted any more; take it out, or put its successor in"
+            }
+        }
+    }
+}
+
 /// Reads a certificate and its key. `certificate` and `key` are the paths of the settings that name the files.
 pub(super) fn load(
     context: &mut Context<'_>,
+    side: Side,
     (certificate, certificate_file): (&str, &str),
     (key, key_file): (&str, &str),
 ) -> Option<Loaded> {
-    let chain = chain(context, certificate, certificate_file);
+    let expected = "a PEM file with the certificate chain, the server's own certificate first";
+    let chain = chain(context, certificate, certificate_file, expected);
     let key_der = private_key(context, key, key_file);
     let chain = chain?;
     let facts = facts(context, certificate, &chain)?;
-    check_life(context, certificate, &facts);
-    if facts.rsa {
+    check_life(context, side, certificate, &facts);
+    // Names and speed are what clients look for in a server.
+    let server = side == Side::Server;
+    if server && facts.rsa {
         let found = "an RSA certificate";
         let help = "an ECDSA P-256 certificate costs a quarter of the CPU time in each handshake";
         context.warn_help(certificate, found, "an ECDSA P-256 certificate", help);
     }
-    if !facts.named {
+    if server && !facts.named {
         let found = "a certificate without alternative names";
         let help = "clients have not looked at the common name for years; issue it again with subjectAltName";
         context.warn_help(
@@ -118,6 +147,21 @@ pub(super) fn load(
             None
         }
     }
+}
+
+/// Reads the certificates that an upstream's certificate may be issued by. One that is over is a warning.
+pub(super) fn authorities(
+    context: &mut Context<'_>,
+    setting: &str,
+    file: &str,
+) -> Option<Vec<CertificateDer<'static>>> {
+    let expected = "a PEM file with the certificates of the authorities to trust";
+    let chain = chain(context, setting, file, expected)?;
+    for index in 0..chain.len() {
+        let facts = facts(context, setting, chain.get(index..)?)?;
+        check_life(context, Side::Authority, setting, &facts);
+    }
+    Some(chain)
 }
 
 /// Makes a throw-away certificate. The first name is what it is called.
@@ -218,8 +262,8 @@ fn chain(
     context: &mut Context<'_>,
     setting: &str,
     file: &str,
+    expected: &str,
 ) -> Option<Vec<CertificateDer<'static>>> {
-    let expected = "a PEM file with the certificate chain, the server's own certificate first";
     let (bytes, _) = read(context, setting, file, expected)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let chain = chain.unwrap_or_default();
@@ -303,17 +347,22 @@ fn unix(seconds: i64) -> UnixTime {
     UnixTime(u64::try_from(seconds).unwrap_or(0))
 }
 
-fn check_life(context: &mut Context<'_>, setting: &str, facts: &Facts) {
+fn check_life(context: &mut Context<'_>, side: Side, setting: &str, facts: &Facts) {
     let now = context.now;
     let expected = "a certificate that is valid now and for some weeks";
-    let help = "senders refuse the connection, so nothing arrives; renew it";
+    let help = side.expiry_help();
     if facts.not_after < now {
         let found = format!(
             "the certificate {} ended at {}",
             context.shown(setting),
             time_text(facts.not_after)
         );
-        context.error_help(setting, found, expected, help);
+        if side == Side::Authority {
+            // The others in the file may do.
+            context.warn_help(setting, found, expected, help);
+        } else {
+            context.error_help(setting, found, expected, help);
+        }
     } else if facts.not_before > now {
         let found = format!(
             "the certificate {} begins only at {}",

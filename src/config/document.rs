@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::value::{DurationText, RateText, SizeText};
+use super::value::{DurationText, KeepText, RateText, SizeText};
 use super::words::{
     Challenge, Cipher, HeaderCase, LogFormat, LogLevel, Off, OnReject, ProxyProtocol, Reply,
     SchemeName, TlsVersion, WatchFiles,
@@ -429,7 +429,8 @@ pub(super) struct Upstream {
     /// With one it replaces an exact path, and for `/redox/*` takes the place of `/redox`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) url: Option<String>,
-    /// Several, tried in order: the first that accepts a connection. All have the same path.
+    /// Primary and backups, tried in order: the first that accepts a connection. One that does not for several times
+    /// in a row is passed over for a while. All have the same path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) urls: Option<Vec<String>>,
     /// The `Host` header: `preserve` (as the sender wrote it), `upstream` (as in the URL) or a name of its own.
@@ -438,6 +439,28 @@ pub(super) struct Upstream {
     pub(super) forward_token: bool,
     /// How header names are written; old backends care.
     pub(super) header_case: HeaderCase,
+    /// While no address accepts connections, how long to try again before the request fails, up to 60 s; `0s` for
+    /// one try. Hides the restart of a backend.
+    pub(super) connect_retry: DurationText,
+    /// Connections at once, over all workers, 1 to 100000; the default is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) max_connections: Option<u64>,
+    /// Requests that may wait for a connection where `max_connections` are in use, 0 to 100000; further ones are
+    /// answered 503.
+    pub(super) queue: u64,
+    /// How long they wait; then they are answered 503.
+    pub(super) queue_timeout: DurationText,
+    /// How long a connection is kept without a request on it. Has to be shorter than the backend's own time. `off`: a
+    /// connection for each request.
+    pub(super) keep_alive: KeepText,
+    /// Requests over one connection, 1 to 1000000.
+    pub(super) keep_alive_requests: u64,
+    /// TLS towards `https` addresses, where it differs from the machine's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tls: Option<UpstreamTls>,
+    /// Active checks of every address; without them only failed connections count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) health_check: Option<HealthCheck>,
 }
 
 impl Default for Upstream {
@@ -448,6 +471,61 @@ impl Default for Upstream {
             host_header: "preserve".into(),
             forward_token: false,
             header_case: HeaderCase::Title,
+            connect_retry: "500ms".into(),
+            max_connections: None,
+            queue: 100,
+            queue_timeout: "5s".into(),
+            keep_alive: "4s".into(),
+            keep_alive_requests: 1000,
+            tls: None,
+            health_check: None,
+        }
+    }
+}
+
+/// TLS towards an upstream; each setting stands alone, but `certificate` and `key` go together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct UpstreamTls {
+    /// File with the authorities to trust as PEM, instead of those that the machine trusts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ca: Option<String>,
+    /// File with the client certificate as PEM that the upstream asks for, with its chain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) certificate: Option<String>,
+    /// File with the client certificate's private key as PEM, without a passphrase.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) key: Option<String>,
+    /// The name that the upstream's certificate must have; the default is the host of the URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) server_name: Option<String>,
+}
+
+/// Active checks: GET, without anything that a sender sent. 2xx and 3xx are good answers.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["path"]))]
+pub(super) struct HealthCheck {
+    /// What is asked for, such as `/health`.
+    pub(super) path: Option<String>,
+    /// Between two checks.
+    pub(super) interval: DurationText,
+    /// For one check, connecting included.
+    pub(super) timeout: DurationText,
+    /// Bad checks in a row that take an address out, 1 to 100.
+    pub(super) fall: u64,
+    /// Good checks in a row that bring it back, 1 to 100.
+    pub(super) rise: u64,
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            path: None,
+            interval: "5s".into(),
+            timeout: "2s".into(),
+            fall: 3,
+            rise: 2,
         }
     }
 }

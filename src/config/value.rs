@@ -18,6 +18,8 @@ use crate::verify::UnixTime;
 pub(super) const SIZE: &str = "a size such as 42MiB, 4KiB or a number of bytes";
 /// What a duration looks like.
 pub(super) const DURATION: &str = "a duration such as 250ms, 30s, 5m or 1h";
+/// What a time to keep a connection looks like.
+pub(super) const KEEP: &str = "a duration such as 4s, or `off`";
 /// What a rate looks like.
 pub(super) const RATE: &str = "a rate such as 5/s, 30/min or 100/h";
 /// What a point in time looks like.
@@ -61,6 +63,10 @@ text!(
 text!(
     /// A length of time.
     DurationText, DURATION, "string", ["250ms", "30s", "5m", "1h"]
+);
+text!(
+    /// How long a connection is kept.
+    KeepText, KEEP, "string", ["4s", "off"]
 );
 text!(
     /// So many in so much time.
@@ -130,6 +136,16 @@ impl DurationText {
             _ => return None,
         };
         number.checked_mul(millis).map(Duration::from_millis)
+    }
+}
+
+impl KeepText {
+    /// Zero for `off`; `None` for a text that is none.
+    pub(super) fn duration(&self) -> Option<Duration> {
+        match self.0.trim() {
+            "off" => Some(Duration::ZERO),
+            text => DurationText::from(text).duration(),
+        }
     }
 }
 

@@ -6,11 +6,13 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
+
+use tokio::time::Instant;
 
 use super::Gateway;
 use super::answer::{AnswerBody, Download};
@@ -66,7 +68,7 @@ pub(super) async fn forward(
     let exchange = exchange(request, upstream, route);
     let (response, lease) = tokio::select! {
         biased;
-        outcome = exchange => outcome.map_err(|error| record.tally.body_fault.get().unwrap_or(error.into()))?,
+        outcome = exchange => outcome.map_err(|stop| record.tally.body_fault.get().unwrap_or(stop))?,
         () = std::future::poll_fn(|cx| deadline.poll_rung(cx)) => return Err(UpstreamError::Timeout.into()),
     };
     record.upstream_answered(response.status());
@@ -80,20 +82,27 @@ pub(super) async fn forward(
 
 async fn exchange(
     mut request: Request<Upload>,
-    upstream: &Rc<Upstream>,
+    upstream: &Upstream,
     route: &RoutePlan,
-) -> Result<(Response<Incoming>, Lease), UpstreamError> {
+) -> Result<(Response<Incoming>, Lease), Stop> {
+    let began = Instant::now();
     loop {
         let (mut lease, fresh) = match upstream.reuse() {
             Some(lease) => (lease, false),
-            None => (upstream.connect(route.timeouts.connect).await?, true),
+            None => (upstream.connect(&route.timeouts).await?, true),
         };
         match lease.send(request).await {
             Ok(response) => return Ok((response, lease)),
-            Err(SendError::Failed(error)) => return Err(error),
-            // A new connection that takes nothing will not do better the next time.
-            Err(SendError::NotSent(_)) if fresh => return Err(UpstreamError::Reset),
+            Err(SendError::Failed(error)) => return Err(error.into()),
             Err(SendError::NotSent(unsent)) => request = *unsent,
+        }
+        drop(lease);
+        // Accepted, and closed before it took a byte: a backend on its way down or up.
+        if fresh {
+            if !upstream.retries_after(began.elapsed()) {
+                return Err(UpstreamError::Reset.into());
+            }
+            upstream.pause().await;
         }
     }
 }
@@ -184,16 +193,18 @@ fn outbound(
     if let BodyLength::Exact(length) = body.length() {
         headers::set_length(&mut head.headers, length);
     }
+    let plan = upstream.plan();
+    if plan.is_some_and(|plan| plan.care.keep_alive.is_zero()) {
+        head.headers
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
     *request.uri_mut() = upstream_uri(&head.uri, &rule.path)?;
     *request.headers_mut() = head.headers;
     // Carries the sender's spelling of header names. hyper would put it before any other setting, so it may go
     // along only where it is wanted.
-    if upstream
-        .plan()
-        .is_some_and(|plan| plan.header_case == HeaderCase::Preserve)
-    {
+    if plan.is_some_and(|plan| plan.header_case == HeaderCase::Preserve) {
         *request.extensions_mut() = head.extensions;
     }
     Ok(request)

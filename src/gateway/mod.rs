@@ -68,7 +68,7 @@ pub struct Gateway {
     plans: RefCell<watch::Receiver<Arc<Plan>>>,
     snapshot: RefCell<Rc<Snapshot>>,
     listeners: Vec<Arc<str>>,
-    metrics: WorkerMetrics,
+    metrics: Rc<WorkerMetrics>,
     access: Option<Rc<AccessLog>>,
     timers: Timers,
     id_prefix: u64,
@@ -98,7 +98,7 @@ impl Gateway {
             plans: RefCell::new(plans),
             snapshot: RefCell::new(snapshot),
             listeners,
-            metrics,
+            metrics: Rc::new(metrics),
             access,
             timers,
             id_prefix,
@@ -109,6 +109,12 @@ impl Gateway {
             draining: Cell::new(false),
             drain_begins: Notify::new(),
         })
+    }
+
+    /// Checks the upstreams that want to be checked, for as long as it is polled. One worker does this for all.
+    pub async fn check_upstreams(self: Rc<Self>) {
+        let plans = self.plans.borrow().clone();
+        upstream::follow(plans, self.timers.clone(), Rc::clone(&self.metrics)).await;
     }
 
     /// The plan in force, as this worker uses it. Takes up a new plan when there is one.
@@ -187,7 +193,7 @@ impl Gateway {
         };
         forward(permit, verified, self, route, record)
             .await
-            .map(Arrival::Forwarded)
+            .map(|answered| Arrival::Forwarded(Box::new(answered)))
     }
 
     fn route<'p>(
@@ -307,7 +313,10 @@ impl Gateway {
 
     /// Whether the route wants refused senders to see nothing at all.
     fn closes(&self, stop: Stop, record: &Record) -> bool {
-        let refused = matches!(stop, Stop::Refused(refusal) if refusal != Refusal::Maintenance);
+        let refused = matches!(
+            stop,
+            Stop::Refused(refusal) if !matches!(refusal, Refusal::Maintenance | Refusal::Overloaded)
+        );
         refused
             && record
                 .route_plan()
@@ -334,7 +343,7 @@ impl Drop for Held<'_> {
 /// Where a journey ends well.
 enum Arrival {
     Challenge(verify::Reply),
-    Forwarded(forward::Answered),
+    Forwarded(Box<forward::Answered>),
 }
 
 /// What the scheme decided, with what it read to decide.

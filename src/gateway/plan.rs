@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use http::uri::PathAndQuery;
 use ipnet::IpNet;
 
+use super::upstream::{Health, Places};
 use crate::route::Table;
 use crate::verify::Scheme;
 
@@ -35,6 +37,78 @@ pub struct FailureLimit {
     pub step: Duration,
     /// Failures in a row; at least 1.
     pub burst: u32,
+}
+
+impl Plan {
+    /// Takes over what is known and in use of upstreams that the old plan has as well: which endpoints are good, and
+    /// how many connections there are. Has to happen before the new plan is put into force.
+    ///
+    /// Upstreams are the same where their endpoints and the case of their header names are. A limit on connections
+    /// that the old plan did not have counts from now on only.
+    pub fn inherit(&mut self, old: &Self) {
+        let mut left: Vec<&UpstreamPlan> = old.upstreams.iter().collect();
+        for upstream in &mut self.upstreams {
+            let Some(position) = left.iter().position(|old| upstream.is_like(old)) else {
+                continue;
+            };
+            // Each at most once, or two upstreams would share one limit.
+            let old = left.swap_remove(position);
+            upstream.health = Arc::clone(&old.health);
+            upstream.places = Arc::clone(&old.places);
+            let (limit, queue) = upstream.care.places();
+            upstream.places.resize(limit, queue);
+        }
+    }
+}
+
+impl UpstreamPlan {
+    /// An upstream of which nothing is known yet.
+    pub fn new(
+        name: Arc<str>,
+        endpoints: Vec<Endpoint>,
+        header_case: HeaderCase,
+        care: UpstreamCare,
+    ) -> Self {
+        let (limit, queue) = care.places();
+        Self {
+            name,
+            health: Arc::new(Health::new(endpoints.len())),
+            places: Arc::new(Places::new(limit, queue)),
+            endpoints,
+            header_case,
+            care,
+        }
+    }
+
+    /// Whether there is a limit on its connections.
+    pub(super) fn is_limited(&self) -> bool {
+        self.care.max_connections.is_some()
+    }
+
+    pub(super) fn endpoint_names(&self) -> Vec<Arc<str>> {
+        self.endpoints
+            .iter()
+            .map(|endpoint| Arc::clone(&endpoint.name))
+            .collect()
+    }
+
+    fn is_like(&self, old: &Self) -> bool {
+        let names = |plan: &Self| plan.endpoint_names();
+        let peers = |plan: &Self| -> Vec<_> {
+            let tls = plan.endpoints.iter().map(|endpoint| endpoint.tls.as_ref());
+            tls.map(|tls| tls.map(|tls| tls.server_name.clone()))
+                .collect()
+        };
+        self.header_case == old.header_case
+            && names(self) == names(old)
+            && peers(self) == peers(old)
+    }
+}
+
+impl UpstreamCare {
+    fn places(&self) -> (usize, usize) {
+        (self.max_connections.unwrap_or(usize::MAX), self.queue)
+    }
 }
 
 /// One route.
@@ -127,11 +201,53 @@ pub struct UpstreamPlan {
     pub endpoints: Vec<Endpoint>,
     /// How header names are written.
     pub header_case: HeaderCase,
+    /// How its connections are looked after.
+    pub care: UpstreamCare,
+    /// What all workers have seen of the endpoints.
+    pub(super) health: Arc<Health>,
+    /// The connections of all workers, where they are limited.
+    pub(super) places: Arc<Places>,
+}
+
+/// How the connections of an upstream are looked after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamCare {
+    /// For how long a connection that nobody accepts is tried again; zero for one try.
+    pub connect_retry: Duration,
+    /// Connections at once, over all workers; `None` for no limit.
+    pub max_connections: Option<usize>,
+    /// Requests that may wait for a connection.
+    pub queue: usize,
+    /// How long they wait at most.
+    pub queue_timeout: Duration,
+    /// How long a connection is kept without a request; zero: each request has a connection of its own.
+    pub keep_alive: Duration,
+    /// Requests over one connection.
+    pub keep_alive_requests: u64,
+    /// Active checks; `None` for none.
+    pub health_check: Option<HealthCheck>,
+}
+
+/// Active checks of endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is asked for with GET; 2xx and 3xx are good answers.
+    pub path: PathAndQuery,
+    /// Between two checks.
+    pub interval: Duration,
+    /// For one check, connecting included.
+    pub timeout: Duration,
+    /// Bad checks in a row that take an endpoint out.
+    pub fall: u32,
+    /// Good ones in a row that bring it back.
+    pub rise: u32,
 }
 
 /// One address of an upstream.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
+    /// What logs and metrics call it: scheme, host and port.
+    pub name: Arc<str>,
     /// Name or address to connect to.
     pub host: EndpointHost,
     /// Port to connect to.
@@ -169,4 +285,59 @@ pub enum HeaderCase {
     Preserve,
     /// `content-type`
     Lower,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstream(ports: &[u16], limit: usize) -> UpstreamPlan {
+        let endpoint = |port: &u16| Endpoint {
+            name: format!("http://127.0.0.1:{port}").into(),
+            host: EndpointHost::Address(IpAddr::from([127, 0, 0, 1])),
+            port: *port,
+            tls: None,
+            authority: HeaderValue::from(*port),
+        };
+        let care = UpstreamCare {
+            connect_retry: Duration::ZERO,
+            max_connections: Some(limit),
+            queue: 1,
+            queue_timeout: Duration::ZERO,
+            keep_alive: Duration::ZERO,
+            keep_alive_requests: 1,
+            health_check: None,
+        };
+        let endpoints = ports.iter().map(endpoint).collect();
+        UpstreamPlan::new("u".into(), endpoints, HeaderCase::Title, care)
+    }
+
+    fn plan(upstreams: Vec<UpstreamPlan>) -> Plan {
+        Plan {
+            table: Table::build(&[]).unwrap(),
+            routes: Vec::new(),
+            upstreams,
+            trusted_proxies: Vec::new(),
+            failed_verifications: None,
+        }
+    }
+
+    #[test]
+    fn a_new_plan_takes_over_the_state_of_the_same_upstreams() {
+        let old = plan(vec![upstream(&[1, 2], 1), upstream(&[3], 1)]);
+        let mut new = plan(vec![
+            upstream(&[3], 5),
+            upstream(&[2, 1], 1),
+            upstream(&[1, 2], 1),
+            upstream(&[3], 1),
+        ]);
+        new.inherit(&old);
+        let origin = |new: &UpstreamPlan| {
+            old.upstreams.iter().position(|old| {
+                Arc::ptr_eq(&old.health, &new.health) && Arc::ptr_eq(&old.places, &new.places)
+            })
+        };
+        let origins: Vec<_> = new.upstreams.iter().map(origin).collect();
+        assert_eq!(origins, [Some(1), None, Some(0), None]);
+    }
 }

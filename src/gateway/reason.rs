@@ -97,6 +97,8 @@ labelled! {
         RateLimited => "rate_limited",
         /// The route is in maintenance.
         Maintenance => "maintenance",
+        /// More than can be served at once.
+        Overloaded => "overloaded",
     }
 }
 

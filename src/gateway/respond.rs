@@ -49,6 +49,10 @@ fn table(stop: Stop) -> (StatusCode, &'static str) {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "in maintenance, try again later\n",
             ),
+            Refusal::Overloaded => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too busy, try again later\n",
+            ),
         },
         Stop::Failed(UpstreamError::Timeout | UpstreamError::ConnectTimeout) => {
             (StatusCode::GATEWAY_TIMEOUT, "no answer in time\n")

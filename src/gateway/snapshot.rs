@@ -30,9 +30,20 @@ impl Snapshot {
             metrics.route(&route.name, &tokens)
         });
         let routes = routes.collect();
-        let upstreams = (0..plan.upstreams.len())
-            .map(|position| Rc::new(Upstream::new(Arc::clone(&plan), position, timers.clone())))
-            .collect();
+        let upstreams = plan
+            .upstreams
+            .iter()
+            .enumerate()
+            .map(|(position, upstream)| {
+                let counters = metrics.upstream(&upstream.name, &upstream.endpoint_names());
+                Rc::new(Upstream::new(
+                    Arc::clone(&plan),
+                    position,
+                    timers.clone(),
+                    counters,
+                ))
+            });
+        let upstreams = upstreams.collect();
         Self {
             plan,
             routes,

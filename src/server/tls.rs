@@ -12,7 +12,7 @@ use rustls::client::ClientConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite, default_provider};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, SupportedCipherSuite, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -59,6 +59,8 @@ pub struct ServerTls {
 pub enum TlsError {
     /// No identity was given.
     NoIdentity,
+    /// None of the trusted certificates can be parsed.
+    NoRoots,
     /// What rustls says.
     Rustls(rustls::Error),
 }
@@ -67,6 +69,7 @@ impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoIdentity => f.write_str("no certificate"),
+            Self::NoRoots => f.write_str("no trusted certificate that can be used"),
             Self::Rustls(error) => error.fmt(f),
         }
     }
@@ -126,17 +129,26 @@ impl ServerTls {
 }
 
 /// TLS towards upstreams that are trusted through `roots`. Roots that cannot be parsed are passed over, as
-/// machines carry some.
+/// machines carry some. `identity` is shown to upstreams that ask for one.
 ///
 /// # Errors
-/// Where rustls refuses.
-pub fn client_config(roots: Vec<CertificateDer<'static>>) -> Result<Arc<ClientConfig>, TlsError> {
+/// Where none of the roots can be parsed although there are some, or where rustls refuses.
+pub fn client_config(
+    roots: Vec<CertificateDer<'static>>,
+    identity: Option<Arc<CertifiedKey>>,
+) -> Result<Arc<ClientConfig>, TlsError> {
     let mut store = RootCertStore::empty();
-    store.add_parsable_certificates(roots);
-    let mut config = ClientConfig::builder_with_provider(provider(CipherPreference::Aes128))
+    let (good, bad) = store.add_parsable_certificates(roots);
+    if good == 0 && bad > 0 {
+        return Err(TlsError::NoRoots);
+    }
+    let builder = ClientConfig::builder_with_provider(provider(CipherPreference::Aes128))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_root_certificates(store)
-        .with_no_client_auth();
+        .with_root_certificates(store);
+    let mut config = match identity {
+        Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
@@ -299,7 +311,7 @@ mod tests {
     #[test]
     fn clients_take_any_number_of_roots() {
         warm_up();
-        assert!(client_config(Vec::new()).is_ok());
+        assert!(client_config(Vec::new(), None).is_ok());
     }
 
     /// Lets both sides talk until neither has anything to say.
@@ -339,7 +351,7 @@ mod tests {
             minimum_version: MinimumVersion::Tls12,
             cipher_preference: CipherPreference::Aes128,
         };
-        let (server, client) = (server.build().unwrap(), client_config(roots).unwrap());
+        let (server, client) = (server.build().unwrap(), client_config(roots, None).unwrap());
         let kinds = [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed];
         for kind in kinds {
             let connection = shake(Arc::clone(&server), Arc::clone(&client));

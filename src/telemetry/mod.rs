@@ -8,5 +8,6 @@ mod metrics;
 pub use access::{AccessEntry, AccessLog, AccessSink, AccessWriter, Format};
 pub use log::init as init_log;
 pub use metrics::{
-    Labels, ListenerMetrics, Metrics, ProcessMetrics, RELOAD_TRIGGERS, RouteMetrics, WorkerMetrics,
+    Labels, ListenerMetrics, Metrics, ProcessMetrics, RELOAD_TRIGGERS, RouteMetrics,
+    UpstreamMetrics, WorkerMetrics,
 };

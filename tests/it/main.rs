@@ -38,6 +38,8 @@ mod sources;
 mod support;
 mod tls;
 mod upstream;
+mod upstream_care;
+mod upstream_faults;
 mod vectors;
 mod vectors_on_the_wire;
 mod verdicts;

@@ -234,7 +234,7 @@ fn size(
 }
 
 /// `None` where it cannot be read.
-fn duration(
+pub(super) fn duration(
     context: &mut Context<'_>,
     path: &str,
     text: &DurationText,

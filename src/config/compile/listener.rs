@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 
 use super::{CertificateInfo, address};
-use crate::config::certificate::{self, Loaded};
+use crate::config::certificate::{self, Loaded, Side};
 use crate::config::context::Context;
 use crate::config::document::{Listener, Tls};
 use crate::config::label::label_problem;
@@ -387,7 +387,12 @@ fn pair(
     let label = label.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let certificate_path = format!("{path}.certificate");
     let key_path = format!("{path}.key");
-    let loaded = certificate::load(context, (&certificate_path, certificate), (&key_path, key))?;
+    let loaded = certificate::load(
+        context,
+        Side::Server,
+        (&certificate_path, certificate),
+        (&key_path, key),
+    )?;
     Some((label, loaded))
 }
 

@@ -6,11 +6,13 @@
 //! Here are the settings that belong to no listener and no route; those have files of their own.
 
 mod address;
+mod care;
 mod limits;
 mod listener;
 mod route;
 mod source;
 mod upstream;
+mod upstream_tls;
 mod url;
 
 use std::net::SocketAddr;

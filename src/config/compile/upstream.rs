@@ -4,18 +4,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::HeaderValue;
-use rustls_pki_types::ServerName;
 
-use super::address;
+use super::upstream_tls::Clients;
 use super::url::{Url, UrlProblem, host_and_port};
+use super::{address, care};
 use crate::config::context::Context;
-use crate::config::document::Upstream;
+use crate::config::document::{Upstream, UpstreamTls};
 use crate::config::words::HeaderCase as Case;
 use crate::gateway::plan::{
-    Endpoint, EndpointHost, EndpointTls, Forwarding, HeaderCase, HostRule, PathRule, UpstreamPlan,
+    Endpoint, EndpointHost, Forwarding, HeaderCase, HostRule, PathRule, UpstreamCare, UpstreamPlan,
 };
 use crate::route::{PathPattern, Pattern};
-use crate::server::tls::client_config;
 
 const EXPECTED: &str = "an upstream such as http://10.20.0.5:6661 or https://ehr.example.org/redox";
 
@@ -23,8 +22,7 @@ const EXPECTED: &str = "an upstream such as http://10.20.0.5:6661 or https://ehr
 pub(super) struct Upstreams<'l> {
     plans: Vec<UpstreamPlan>,
     listeners: &'l [(String, SocketAddr)],
-    /// Made with the first `https` upstream; the inner `None` after a failure that has been reported.
-    tls: Option<Option<Arc<rustls::ClientConfig>>>,
+    clients: Clients,
 }
 
 impl<'l> Upstreams<'l> {
@@ -32,7 +30,7 @@ impl<'l> Upstreams<'l> {
         Self {
             plans: Vec::new(),
             listeners,
-            tls: None,
+            clients: Clients::default(),
         }
     }
 
@@ -53,6 +51,7 @@ impl<'l> Upstreams<'l> {
             &format!("{path}.host_header"),
             &upstream.host_header,
         );
+        let care = care::compile(context, path, upstream);
         let settings = settings(context, path, upstream)?;
         let mut urls: Vec<Url> = Vec::new();
         let mut complete = true;
@@ -73,12 +72,22 @@ impl<'l> Upstreams<'l> {
             context.error(&at.0, found, "the same path in all URLs of an upstream");
             return None;
         }
+        if upstream.tls.is_some()
+            && let Some(plain) = urls.iter().position(|url| !url.secure)
+            && complete
+        {
+            let at = settings.get(plain).map_or("", |(path, _)| path);
+            let found = format!("plain HTTP to {}, beside `tls`", context.shown(at));
+            let help = "begin all URLs with https://, or take `tls` out";
+            context.error_help(at, found, "https where there is `tls`", help);
+            return None;
+        }
         let path_rule = path_rule(pattern?.path(), first.path.as_deref());
         let endpoints: Option<Vec<Endpoint>> = urls
             .iter()
-            .map(|url| self.endpoint(context, path, url))
+            .map(|url| self.endpoint(context, path, upstream.tls.as_ref(), url))
             .collect();
-        let index = self.share(endpoints.filter(|_| complete)?, upstream.header_case)?;
+        let index = self.share(endpoints.filter(|_| complete)?, upstream.header_case, care?)?;
         Some((
             index,
             Forwarding {
@@ -128,21 +137,19 @@ impl<'l> Upstreams<'l> {
         None
     }
 
-    fn endpoint(&mut self, context: &mut Context<'_>, path: &str, url: &Url) -> Option<Endpoint> {
-        let tls = if url.secure {
-            let server_name = match &url.host {
-                EndpointHost::Name(name) => ServerName::try_from(name.to_string()).ok()?,
-                EndpointHost::Address(address) => ServerName::IpAddress((*address).into()),
-            };
-            let config = self.client_config(context, path)?;
-            Some(EndpointTls {
-                config,
-                server_name,
-            })
-        } else {
-            None
+    fn endpoint(
+        &mut self,
+        context: &mut Context<'_>,
+        path: &str,
+        tls: Option<&UpstreamTls>,
+        url: &Url,
+    ) -> Option<Endpoint> {
+        let tls = match url.secure {
+            true => Some(self.clients.endpoint(context, path, tls, url)?),
+            false => None,
         };
         Some(Endpoint {
+            name: name_of(url),
             host: url.host.clone(),
             port: url.port,
             tls,
@@ -150,28 +157,9 @@ impl<'l> Upstreams<'l> {
         })
     }
 
-    fn client_config(
-        &mut self,
-        context: &mut Context<'_>,
-        path: &str,
-    ) -> Option<Arc<rustls::ClientConfig>> {
-        let tls = self.tls.get_or_insert_with(|| {
-            let roots = context.env.trust_roots();
-            if roots.is_empty() {
-                let found = "an https upstream, and no trusted certificates on this machine";
-                let help =
-                    "install the package ca-certificates, or point SSL_CERT_FILE at a bundle";
-                context.error_help(path, found, "a trust store that can be read", help);
-                return None;
-            }
-            client_config(roots).ok()
-        });
-        tls.clone()
-    }
-
     /// The position of an upstream like this one; a new one where there is none, so that equal ones share their
     /// connections.
-    fn share(&mut self, endpoints: Vec<Endpoint>, case: Case) -> Option<usize> {
+    fn share(&mut self, endpoints: Vec<Endpoint>, case: Case, care: UpstreamCare) -> Option<usize> {
         let header_case = match case {
             Case::Title => HeaderCase::Title,
             Case::Preserve => HeaderCase::Preserve,
@@ -179,6 +167,7 @@ impl<'l> Upstreams<'l> {
         };
         let same = |plan: &UpstreamPlan| {
             plan.header_case == header_case
+                && plan.care == care
                 && plan.endpoints.len() == endpoints.len()
                 && plan
                     .endpoints
@@ -189,12 +178,9 @@ impl<'l> Upstreams<'l> {
         if let Some(index) = self.plans.iter().position(same) {
             return Some(index);
         }
-        let name = name_of(endpoints.first()?);
-        self.plans.push(UpstreamPlan {
-            name,
-            endpoints,
-            header_case,
-        });
+        let name = Arc::clone(&endpoints.first()?.name);
+        let plan = UpstreamPlan::new(name, endpoints, header_case, care);
+        self.plans.push(plan);
         self.plans.len().checked_sub(1)
     }
 }
@@ -325,18 +311,18 @@ fn host_rule(context: &mut Context<'_>, path: &str, text: &str) -> Option<HostRu
 }
 
 fn same_endpoint(a: &Endpoint, b: &Endpoint) -> bool {
-    // All TLS settings are the same, so whether there are any is enough. The authority counts: it is what
-    // `host_header: upstream` sends.
-    (&a.host, a.port, a.tls.is_some(), &a.authority)
-        == (&b.host, b.port, b.tls.is_some(), &b.authority)
+    let same_tls = match (&a.tls, &b.tls) {
+        (None, None) => true,
+        // Equal settings have been made into one configuration.
+        (Some(a), Some(b)) => Arc::ptr_eq(&a.config, &b.config) && a.server_name == b.server_name,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    // The authority counts: it is what `host_header: upstream` sends.
+    same_tls && (&a.host, a.port, &a.authority) == (&b.host, b.port, &b.authority)
 }
 
-fn name_of(endpoint: &Endpoint) -> Arc<str> {
-    let scheme = if endpoint.tls.is_some() {
-        "https"
-    } else {
-        "http"
-    };
+fn name_of(endpoint: &Url) -> Arc<str> {
+    let scheme = if endpoint.secure { "https" } else { "http" };
     let port = endpoint.port;
     match &endpoint.host {
         EndpointHost::Name(name) => format!("{scheme}://{name}:{port}").into(),

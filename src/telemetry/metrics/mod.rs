@@ -6,16 +6,18 @@
 
 mod merge;
 mod process;
+mod upstream;
 mod worker;
 
 pub use process::{ProcessMetrics, RELOAD_TRIGGERS};
+pub use upstream::UpstreamMetrics;
 pub use worker::{ListenerMetrics, RouteMetrics, WorkerMetrics};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::core::Collector;
-use prometheus::{Encoder, Registry, Result, TextEncoder};
+use prometheus::{Encoder, IntCounterVec, IntGaugeVec, Opts, Registry, Result, TextEncoder};
 
 use self::merge::{Merged, merge};
 
@@ -102,6 +104,14 @@ impl Metrics {
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
     }
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
+    register(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
+    register(registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
 }
 
 fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C> {

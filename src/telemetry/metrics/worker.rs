@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Registry, Result,
 };
 
-use super::{LAST_ACCEPTED, Labels, register};
+use super::upstream::{UpstreamFamilies, UpstreamMetrics};
+use super::{LAST_ACCEPTED, Labels, counters, gauges, register};
 
 /// Bounds of the duration histogram, in seconds; the top is the sender's own limit.
 const DURATION_BUCKETS: [f64; 14] = [
@@ -29,6 +30,7 @@ pub struct WorkerMetrics {
     duration: HistogramVec,
     upstream_responses: IntCounterVec,
     upstream_errors: IntCounterVec,
+    upstreams: UpstreamFamilies,
 }
 
 /// The counters of one listener.
@@ -184,12 +186,23 @@ impl WorkerMetrics {
                 "Exchanges with upstreams that failed, by kind",
                 &["route", "kind"],
             )?,
+            upstreams: UpstreamFamilies::new(registry)?,
         })
     }
 
     /// The counters of a listener, by position.
     pub fn listener(&self, position: usize) -> Option<&ListenerMetrics> {
         self.listeners.get(position)
+    }
+
+    /// The counters of an upstream; makes every series of it exist, but those of active checks.
+    pub fn upstream(&self, name: &str, endpoints: &[Arc<str>]) -> UpstreamMetrics {
+        self.upstreams.of(name, endpoints)
+    }
+
+    /// Takes the results of active checks out: a new plan may check others.
+    pub fn forget_endpoints(&self) {
+        self.upstreams.forget_endpoints();
     }
 
     /// The counters of a route; makes every series of it exist.
@@ -333,14 +346,6 @@ fn inc(counter: Option<&IntCounter>) {
     if let Some(counter) = counter {
         counter.inc();
     }
-}
-
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
-    register(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
-}
-
-fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
-    register(registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
 }
 
 fn durations(registry: &Registry) -> Result<HistogramVec> {

@@ -1,7 +1,8 @@
 //! A backend that reads requests by the strictest reading of RFC 9112, records them, and answers as told.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -57,7 +58,27 @@ pub(crate) enum Reply {
     Reset,
     /// Says nothing until the other side gives up.
     Hang,
+    /// Any of these one after the other, then the end of the connection.
+    Steps(Vec<Step>),
 }
+
+/// A part of an answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// These bytes.
+    Write(Vec<u8>),
+    /// These bytes again and again, until the other side has had enough.
+    Endless(&'static [u8]),
+    /// Ends our side of the connection and waits for the other.
+    HalfClose,
+    /// Waits for the other side to end the connection.
+    Wait,
+    /// Resets the connection.
+    Reset,
+}
+
+/// A port of the kernel's choice.
+const LOOPBACK: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
 
 type Behaviour = dyn Fn(&Recorded) -> Reply + Send + Sync;
 
@@ -84,16 +105,36 @@ impl Backend {
 
     /// Answers as `behaviour` says.
     pub(crate) fn with(behaviour: impl Fn(&Recorded) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start(Box::new(behaviour), false)
+        Self::start(LOOPBACK, Box::new(behaviour), false)
+    }
+
+    /// Answers 200 to everything, at this address.
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        Self::start(address, Box::new(|_| Reply::Ok("received")), false)
+    }
+
+    /// Answers 200 to everything, and counts how many connections are open at most.
+    pub(crate) fn counting(most: &'static AtomicUsize) -> Self {
+        let listener = TcpListener::bind(LOOPBACK).unwrap();
+        let behaviour: Box<Behaviour> = Box::new(|_| Reply::Ok("received"));
+        Self::serve(listener, behaviour, false, Some(most))
     }
 
     /// The same, before the body has been read.
     pub(crate) fn early(behaviour: impl Fn(&Recorded) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start(Box::new(behaviour), true)
+        Self::start(LOOPBACK, Box::new(behaviour), true)
     }
 
-    fn start(behaviour: Box<Behaviour>, early: bool) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    fn start(address: SocketAddr, behaviour: Box<Behaviour>, early: bool) -> Self {
+        Self::serve(TcpListener::bind(address).unwrap(), behaviour, early, None)
+    }
+
+    fn serve(
+        listener: TcpListener,
+        behaviour: Box<Behaviour>,
+        early: bool,
+        most: Option<&'static AtomicUsize>,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             requests: Mutex::default(),
@@ -104,9 +145,15 @@ impl Backend {
         });
         let serving = Arc::clone(&shared);
         std::thread::spawn(move || {
+            let mut open = Vec::new();
             for (number, stream) in listener.incoming().flatten().enumerate() {
                 let shared = Arc::clone(&serving);
                 *shared.connections.lock().unwrap() += 1;
+                if let Some(most) = most {
+                    open.push(stream.try_clone().unwrap());
+                    open.retain(is_open);
+                    most.fetch_max(open.len(), Ordering::SeqCst);
+                }
                 std::thread::spawn(move || serve(&shared, stream, number));
             }
         });
@@ -151,6 +198,18 @@ impl Backend {
     }
 }
 
+/// Whether the other side has not ended the connection. Asks the kernel, which knows of the end of one connection
+/// before it hears of the next.
+fn is_open(stream: &TcpStream) -> bool {
+    /// `MSG_PEEK | MSG_DONTWAIT`, as Linux has them.
+    const LOOK: i32 = 0x2 | 0x40;
+    let mut byte = [std::mem::MaybeUninit::uninit()];
+    match socket2::SockRef::from(stream).recv_with_flags(&mut byte, LOOK) {
+        Ok(count) => count > 0,
+        Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+    }
+}
+
 fn serve(shared: &Shared, stream: TcpStream, connection: usize) {
     stream.set_nodelay(true).unwrap();
     stream
@@ -187,14 +246,39 @@ fn act(shared: &Shared, request: &Recorded, writer: &mut TcpStream) -> bool {
             let _ = writer.shutdown(std::net::Shutdown::Both);
             false
         }
-        Reply::Reset => {
-            socket2::SockRef::from(&*writer)
-                .set_linger(Some(Duration::ZERO))
-                .unwrap();
+        Reply::Reset => step(&Step::Reset, writer),
+        Reply::Steps(steps) => {
+            steps.iter().all(|each| step(each, writer));
             false
         }
         Reply::Hang => {
             let _ = writer.read(&mut [0; 1]);
+            false
+        }
+    }
+}
+
+/// Does one step; `false` where the connection is over.
+fn step(step: &Step, writer: &mut TcpStream) -> bool {
+    match step {
+        Step::Write(bytes) => writer.write_all(bytes).is_ok(),
+        Step::Endless(bytes) => {
+            while writer.write_all(bytes).is_ok() {}
+            false
+        }
+        Step::HalfClose => {
+            let _ = writer.shutdown(std::net::Shutdown::Write);
+            let _ = writer.read(&mut [0; 1]);
+            false
+        }
+        Step::Wait => {
+            let _ = writer.read(&mut [0; 1]);
+            false
+        }
+        Step::Reset => {
+            socket2::SockRef::from(&*writer)
+                .set_linger(Some(Duration::ZERO))
+                .unwrap();
             false
         }
     }
@@ -274,6 +358,7 @@ fn read_body(reader: &mut impl BufRead, request: &mut Recorded) -> bool {
             read_exactly(reader, length.parse().unwrap(), request, &mut digest)
         }
         ([], [coding]) if coding == "chunked" => read_chunks(reader, request, &mut digest),
+        ([], []) if request.method == "GET" => true,
         framing => {
             request.complaint = Some(format!("framing: {framing:?}"));
             false

@@ -5,14 +5,16 @@
 
 mod backend;
 mod exchange;
+mod faults;
 pub(crate) mod frames;
 mod gateway;
 mod program;
 pub(crate) mod readings;
 mod sender;
 
-pub(crate) use backend::{Backend, Recorded, Reply};
+pub(crate) use backend::{Backend, Recorded, Reply, Step};
 pub(crate) use exchange::{Message, Protocol};
+pub(crate) use faults::{End, FAULTS, Fault};
 pub(crate) use gateway::{Environment, Gateway, Story, now, text};
 pub(crate) use program::{Place, Program, signal};
 pub(crate) use sender::{Answer, Connection, Http2, http2_post, tls_config};

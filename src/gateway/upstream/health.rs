@@ -1,0 +1,209 @@
+//! Which endpoints of an upstream are worth a try: what all workers have seen of them, in one place.
+//!
+//! Two observers report here: requests, for which a connection failed or came about, and active checks. Neither ever
+//! takes the last endpoint away: where none looks good, all are tried in their order.
+//!
+//! Not here: connecting, checking, telling anybody about a change.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Failures in a row after which an endpoint is passed over. One may be chance, and two may be one restart.
+const FAILURES: u32 = 3;
+/// How long it is passed over at first. Doubles each time until [`LONGEST`].
+const SHORTEST: Duration = Duration::from_secs(5);
+/// How long it is passed over at most.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// What is known of the endpoints of one upstream.
+#[derive(Debug)]
+pub(in crate::gateway) struct Health {
+    endpoints: Box<[Mutex<Seen>]>,
+}
+
+/// What is known of one endpoint.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Connections that failed since the last one that did not.
+    failures: u32,
+    /// Set while it is passed over: until when, and for how long this time.
+    passed_over: Option<(Instant, Duration)>,
+    /// Active checks have found it down.
+    down: bool,
+    /// Checks in a row that say the opposite of `down`.
+    contrary: u32,
+}
+
+impl Health {
+    pub(in crate::gateway) fn new(endpoints: usize) -> Self {
+        Self {
+            endpoints: std::iter::repeat_with(Mutex::default)
+                .take(endpoints)
+                .collect(),
+        }
+    }
+
+    /// Positions in the order in which a request tries them: the good ones as configured, then the others.
+    pub(super) fn order(&self, now: Instant) -> Vec<usize> {
+        let mut good = Vec::with_capacity(self.endpoints.len());
+        let mut rest = Vec::new();
+        for (position, endpoint) in self.endpoints.iter().enumerate() {
+            let mut seen = locked(endpoint);
+            let waiting = match &mut seen.passed_over {
+                None => false,
+                Some((until, _)) if now < *until => true,
+                Some((until, time)) => {
+                    // This request finds out for all; the others go on passing it over meanwhile.
+                    *until = now + *time;
+                    false
+                }
+            };
+            if waiting || seen.down {
+                rest.push(position);
+            } else {
+                good.push(position);
+            }
+        }
+        good.append(&mut rest);
+        good
+    }
+
+    /// No connection came about. How long the endpoint is passed over, where that begins or goes on.
+    pub(super) fn failed(&self, position: usize, now: Instant) -> Option<Duration> {
+        // There is nobody to go to instead of the only one.
+        let endpoint = self
+            .endpoints
+            .get(position)
+            .filter(|_| self.endpoints.len() > 1)?;
+        let mut seen = locked(endpoint);
+        seen.failures = seen.failures.saturating_add(1);
+        let time = match seen.passed_over {
+            // The order has moved the end already for the request that finds out, so this asks who failed before it.
+            Some((_, time)) if seen.failures > FAILURES => (time * 2).min(LONGEST),
+            Some(_) => return None,
+            None if seen.failures >= FAILURES => SHORTEST,
+            None => return None,
+        };
+        seen.passed_over = Some((now + time, time));
+        Some(time)
+    }
+
+    /// A connection came about. Whether the endpoint had been passed over until now.
+    pub(super) fn succeeded(&self, position: usize) -> bool {
+        let Some(endpoint) = self.endpoints.get(position) else {
+            return false;
+        };
+        let mut seen = locked(endpoint);
+        seen.failures = 0;
+        seen.passed_over.take().is_some()
+    }
+
+    /// An active check has found this. The endpoint's new state, where `fall` or `rise` checks in a row change it.
+    pub(super) fn checked(
+        &self,
+        position: usize,
+        healthy: bool,
+        fall: u32,
+        rise: u32,
+    ) -> Option<bool> {
+        let mut seen = locked(self.endpoints.get(position)?);
+        if healthy != seen.down {
+            seen.contrary = 0;
+            return None;
+        }
+        seen.contrary = seen.contrary.saturating_add(1);
+        if seen.contrary < if healthy { rise } else { fall } {
+            return None;
+        }
+        seen.contrary = 0;
+        seen.down = !healthy;
+        Some(healthy)
+    }
+
+    /// Whether active checks have found it down.
+    pub(super) fn is_down(&self, position: usize) -> bool {
+        self.endpoints
+            .get(position)
+            .is_some_and(|endpoint| locked(endpoint).down)
+    }
+
+    /// Forgets what active checks have found: there are none any more.
+    pub(super) fn unchecked(&self) {
+        for endpoint in &self.endpoints {
+            let mut seen = locked(endpoint);
+            (seen.down, seen.contrary) = (false, 0);
+        }
+    }
+}
+
+fn locked(endpoint: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    endpoint.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn three_failures_in_a_row_pass_an_endpoint_over() {
+        let (health, now) = (Health::new(2), Instant::now());
+        assert_eq!(health.failed(0, now), None);
+        assert_eq!(health.failed(0, now), None);
+        assert!(!health.succeeded(0), "it was never passed over");
+        assert_eq!(health.failed(0, now), None);
+        assert_eq!(health.failed(0, now), None);
+        assert_eq!(health.order(now), [0, 1]);
+        assert_eq!(health.failed(0, now), Some(SHORTEST));
+        assert_eq!(health.order(now + SECOND * 4), [1, 0]);
+        assert!(health.succeeded(0));
+        assert_eq!(health.order(now), [0, 1]);
+    }
+
+    #[test]
+    fn one_request_finds_out_and_the_time_doubles_to_its_bound() {
+        let (health, mut now) = (Health::new(2), Instant::now());
+        (0..3).for_each(|_| {
+            health.failed(0, now);
+        });
+        for seconds in [10, 20, 40, 60, 60] {
+            now += LONGEST;
+            assert_eq!(health.order(now), [0, 1], "the first asks again");
+            assert_eq!(health.order(now), [1, 0], "the second does not");
+            assert_eq!(health.failed(0, now), Some(SECOND * seconds));
+        }
+    }
+
+    #[test]
+    fn the_only_endpoint_and_the_last_good_one_stay() {
+        let now = Instant::now();
+        let alone = Health::new(1);
+        assert!((0..9).all(|_| alone.failed(0, now).is_none()));
+        let both = Health::new(2);
+        for position in [0, 1] {
+            (0..3).for_each(|_| {
+                both.failed(position, now);
+            });
+        }
+        assert_eq!(both.order(now), [0, 1]);
+    }
+
+    #[test]
+    fn checks_need_as_many_in_a_row_as_configured() {
+        let (health, now) = (Health::new(2), Instant::now());
+        let check = |healthy| health.checked(0, healthy, 3, 2);
+        assert_eq!(
+            [false, false, true, false, false].map(check),
+            [None; 5],
+            "never three in a row"
+        );
+        assert_eq!(check(false), Some(false));
+        assert_eq!(health.order(now), [1, 0]);
+        assert_eq!([true, false, true].map(check), [None; 3]);
+        assert_eq!(check(true), Some(true));
+        assert_eq!(health.order(now), [0, 1]);
+    }
+}
