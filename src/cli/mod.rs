@@ -6,6 +6,7 @@
 mod check;
 mod config;
 mod demo;
+mod descriptors;
 mod manager;
 mod reload;
 mod run;

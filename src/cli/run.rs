@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::check::say_findings;
+use super::descriptors;
 use super::fail;
 use super::manager;
 use super::reload::log_finding;
@@ -58,6 +59,7 @@ pub(super) fn run(file: &Path) -> ExitCode {
         sockets,
         // Several beats for each look at them.
         heartbeat: watchdog.map(|every| every / 8),
+        descriptors: descriptors::raise(),
     };
     let serving = match start(compiled, with) {
         Ok(serving) => serving,

@@ -13,6 +13,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use super::descriptors;
 use crate::admin::{self, Admin};
 use crate::clock;
 use crate::config::{CertificateInfo, Compiled};
@@ -68,6 +69,8 @@ pub struct Start {
     pub sockets: Vec<TcpListener>,
     /// How often each worker shows that it still turns.
     pub heartbeat: Option<Duration>,
+    /// How many files may be open; without a number connections are limited by the configuration alone.
+    pub descriptors: Option<u64>,
 }
 
 struct AdminThread {
@@ -102,6 +105,21 @@ fn changes(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) 
 /// [`StartError`]; nothing stays open.
 pub fn start(compiled: Compiled, with: Start) -> Result<Serving, StartError> {
     let fixed = fixed(&compiled);
+    let mut compiled = compiled;
+    if let Some(limit) = with.descriptors
+        && descriptors::fit(&mut compiled.listeners, limit)
+    {
+        let connections: usize = compiled
+            .listeners
+            .iter()
+            .map(|spec| spec.max_connections)
+            .sum();
+        tracing::warn!(
+            limit,
+            connections,
+            "the limit on open files is too low for max_connections, so fewer connections are taken; raise LimitNOFILE= or ulimit -n"
+        );
+    }
     let mut sockets = with.sockets;
     // The first random draw of a process is slow; here it delays nobody's handshake.
     server::tls::warm_up();

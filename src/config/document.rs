@@ -31,7 +31,7 @@ pub(super) struct Document {
     pub(super) admin: AdminSetting,
     /// What is logged, and how.
     pub(super) log: Log,
-    /// Limits; `body` and `challenge_body` may be set again inside a route.
+    /// Limits; `body`, `challenge_body` and `requests` may be set again inside a route.
     pub(super) limits: Limits,
     /// How often an address may fail to prove itself before it is told 429, an IPv6 network of 64 bits as one
     /// address; a valid token is never refused for it. `off` for any number of times.
@@ -191,6 +191,8 @@ pub(super) struct Limits {
     pub(super) header_bytes: SizeText,
     /// Most header fields in a request, 1 to 100.
     pub(super) header_count: u64,
+    /// Most verified requests in flight on a route, 1 to 1000000; those beyond are told to come back.
+    pub(super) requests: u64,
 }
 
 impl Default for Limits {
@@ -200,6 +202,7 @@ impl Default for Limits {
             challenge_body: "4KiB".into(),
             header_bytes: "16KiB".into(),
             header_count: 100,
+            requests: 10_000,
         }
     }
 }
@@ -214,6 +217,9 @@ pub(super) struct RouteLimits {
     /// Largest body that can be a challenge on this route.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) challenge_body: Option<SizeText>,
+    /// Most verified requests in flight on this route, 1 to 1000000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) requests: Option<u64>,
 }
 
 /// How often an address may fail to prove itself.

@@ -23,6 +23,7 @@ pub(super) fn effective(mut document: Document, workers: usize) -> String {
     for (route, name) in document.routes.iter_mut().flatten().zip(names) {
         fill_route(route, name);
         route.limits.body.get_or_insert_with(|| limits.body.clone());
+        route.limits.requests.get_or_insert(limits.requests);
         // Without challenges it has no effect, and what is shown is a good file again.
         if answers_challenges(route) {
             route

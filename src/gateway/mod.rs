@@ -184,6 +184,9 @@ impl Gateway {
         if matches!(length, BodyLength::Exact(length) if length > route.body_cap) {
             return Err(Refusal::BodyTooLarge.into());
         }
+        // Only now: whoever cannot prove himself takes no place from those who can.
+        let place = Arc::clone(&route.room).try_acquire_owned();
+        record.takes_place(place.map_err(|_| Refusal::Overloaded)?);
         let verified = Verified {
             head,
             authority: reading.authority,

@@ -12,6 +12,8 @@ use http::uri::PathAndQuery;
 use ipnet::IpNet;
 
 use super::upstream::{Health, Places};
+use tokio::sync::Semaphore;
+
 use crate::route::Table;
 use crate::verify::Scheme;
 
@@ -126,6 +128,8 @@ pub struct RoutePlan {
     pub forwarding: Forwarding,
     /// Largest body, in bytes.
     pub body_cap: u64,
+    /// Verified requests that may still come in, over all workers.
+    pub room: Arc<Semaphore>,
     /// Its timeouts.
     pub timeouts: RouteTimeouts,
     /// What a refused sender sees.

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::Gateway;
@@ -37,6 +38,8 @@ pub(super) struct Record {
     upstream: Option<Duration>,
     upstream_used: bool,
     pub(super) tally: Rc<Tally>,
+    /// Its place among the requests in flight on its route.
+    place: Option<OwnedSemaphorePermit>,
     /// How it ended, and why; nothing while nobody has said so.
     end: Option<(Outcome, Option<&'static str>)>,
 }
@@ -63,6 +66,7 @@ impl Record {
             upstream: None,
             upstream_used: false,
             tally: Rc::default(),
+            place: None,
             end: None,
         }
     }
@@ -100,6 +104,12 @@ impl Record {
     pub(super) fn challenged(&self, method: ChallengeMethod, refusal: Option<Refusal>) {
         let (method, result) = challenge_position(method, refusal);
         self.metrics().challenge(method, result);
+    }
+
+    /// It is in flight on its route until it ends.
+    pub(super) fn takes_place(&mut self, place: OwnedSemaphorePermit) {
+        self.metrics().in_flight.inc();
+        self.place = Some(place);
     }
 
     /// The upstream is about to be asked.
@@ -160,6 +170,9 @@ impl Drop for Record {
             outcome.position(),
             duration.as_secs_f64(),
         );
+        if self.place.is_some() {
+            metrics.in_flight.dec();
+        }
         if let Some(status) = self.status {
             metrics.response(status.as_u16());
         }

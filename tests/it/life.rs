@@ -293,3 +293,40 @@ fn requests_in_flight_outlive_the_take_over() {
     assert_eq!(connection.answer().text(), "late");
     assert_eq!(program.end(), Some(0));
 }
+
+/// With next to no descriptors: those who are in stay in, those who come wait, nobody is lost, nothing spins.
+#[test]
+fn a_lack_of_descriptors_ends_nothing() {
+    let backend = Backend::ok();
+    let place = Place::new(&configuration(&backend, &[], "failed_verifications: off"));
+    let program = place.path("limited");
+    let text = format!(
+        "#!/bin/sh\nulimit -n 140\nexec {} \"$@\"\n",
+        env!("CARGO_BIN_EXE_countersign")
+    );
+    std::fs::write(&program, text).unwrap();
+    std::fs::set_permissions(
+        &program,
+        std::os::unix::fs::PermissionsExt::from_mode(0o700),
+    )
+    .unwrap();
+    let program = Program::start(&mut place.command_of(&program));
+    let mut inside = Connection::plain(program.plain);
+    assert_eq!(inside.post(&token_line(), b"{}").answer().status, 200);
+    // Far more than there are descriptors for.
+    let mut waiting: Vec<Connection> = (0..200).map(|_| Connection::plain(program.plain)).collect();
+    let spent = || program.metric("process_cpu_seconds_total");
+    let before = spent();
+    for _ in 0..50 {
+        assert_eq!(inside.post(&token_line(), b"{}").answer().status, 200);
+        assert_eq!(program.get("/readyz").status, 200);
+    }
+    assert!(spent() - before < 1.0, "it spins");
+    drop(inside);
+    // They come in one after the other, as others leave.
+    for mut connection in waiting.drain(..) {
+        assert_eq!(connection.post(&token_line(), b"{}").answer().status, 200);
+    }
+    program.signal("-TERM");
+    assert_eq!(program.end(), Some(0));
+}

@@ -404,3 +404,51 @@ fn uploads_to_a_slow_backend_are_not_held() {
     assert!(grown < 100 * MEGABYTE, "{} MiB", grown / MEGABYTE);
     drop(release);
 }
+
+/// Over all connections and both protocols; who cannot prove himself takes no place.
+#[test]
+fn so_many_requests_may_be_in_flight_on_a_route() {
+    let (release, released) = channel::<()>();
+    let released = Mutex::new(released);
+    let backend = Backend::with(move |_| {
+        released.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        Reply::Ok("late")
+    });
+    let gateway = Gateway::with(&backend, "", "limits: { requests: 2 }");
+    let mut held = [gateway.connect(), gateway.connect_plain()];
+    for (number, connection) in held.iter_mut().enumerate() {
+        connection.post(&token_line(), b"{}");
+        backend.wait_for(number + 1);
+    }
+    let in_flight = |count: u8| {
+        gateway.wait_for_metric(&format!(
+            "countersign_requests_in_flight{{route=\"redox\"}} {count}"
+        ));
+    };
+    in_flight(2);
+    for protocol in crate::support::Protocol::BOTH {
+        let message = crate::support::Message::post("{}");
+        let answer = message.clone().token().over(protocol, &gateway).unwrap();
+        assert_eq!(answer.is_own().status, 503, "{protocol:?}");
+        assert!(answer.value("retry-after").is_some());
+        assert_eq!(message.over(protocol, &gateway).unwrap().status, 401);
+    }
+    release.send(()).unwrap();
+    in_flight(1);
+    let mut next = gateway.connect();
+    next.post(&token_line(), b"{}");
+    backend.wait_for(3);
+    release.send(()).unwrap();
+    release.send(()).unwrap();
+    for connection in held.iter_mut().chain([&mut next]) {
+        assert_eq!(connection.answer().text(), "late");
+    }
+    in_flight(0);
+    let story = gateway.finish();
+    let overloaded = story
+        .outcomes()
+        .iter()
+        .filter(|ended| **ended == ("rejected", "overloaded"))
+        .count();
+    assert_eq!(overloaded, 2);
+}

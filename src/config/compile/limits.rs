@@ -22,6 +22,7 @@ const CHALLENGE_BODY: RangeInclusive<u64> = 256..=64 * KIB;
 const HEADER_BYTES: RangeInclusive<u64> = KIB..=64 * KIB;
 // 100 is as far as hyper goes without an allocation for each request.
 const HEADER_COUNT: RangeInclusive<u64> = 1..=100;
+const REQUESTS: RangeInclusive<u64> = 1..=1_000_000;
 const TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
 /// A drain of nothing ends requests at once, which is a choice one may make.
@@ -39,6 +40,7 @@ pub(super) struct General {
 pub(super) struct RouteLimits {
     pub(super) body: u64,
     pub(super) challenge_body: usize,
+    pub(super) requests: usize,
     pub(super) timeouts: RouteTimeouts,
 }
 
@@ -105,9 +107,18 @@ pub(super) fn general(context: &mut Context<'_>, document: &Document) -> General
                 &limits.challenge_body,
                 &CHALLENGE_BODY,
             )),
+            requests: requests(context, "limits.requests", limits.requests),
             timeouts: route,
         },
     }
+}
+
+fn requests(context: &mut Context<'_>, path: &str, count: u64) -> usize {
+    if !REQUESTS.contains(&count) {
+        let found = format!("the number {}", context.shown(path));
+        context.error(path, found, "1 to 1000000");
+    }
+    number(count)
 }
 
 /// The limits of a route: its own, else the general ones.
@@ -126,6 +137,9 @@ pub(super) fn of_route(
     if let Some(body) = &route.limits.challenge_body {
         let path = format!("{path}.limits.challenge_body");
         limits.challenge_body = number(size(context, &path, body, &CHALLENGE_BODY));
+    }
+    if let Some(count) = route.limits.requests {
+        limits.requests = requests(context, &format!("{path}.limits.requests"), count);
     }
     let path = format!("{path}.timeouts");
     let own = &route.timeouts;

@@ -1,5 +1,9 @@
 //! Routes: names, patterns, verification.
 
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
 use super::limits;
 use super::limits::{General, RouteLimits};
 use super::listener::Listeners;
@@ -64,6 +68,7 @@ pub(super) fn compile(
             upstream,
             forwarding,
             body_cap: limits.body,
+            room: Arc::new(Semaphore::new(limits.requests)),
             timeouts: limits.timeouts,
             on_reject: match route.on_reject {
                 OnReject::Respond => PlanOnReject::Respond,

@@ -27,6 +27,7 @@ pub struct WorkerMetrics {
     challenges: IntCounterVec,
     token_uses: IntCounterVec,
     last_accepted: IntGaugeVec,
+    in_flight: IntGaugeVec,
     duration: HistogramVec,
     upstream_responses: IntCounterVec,
     upstream_errors: IntCounterVec,
@@ -175,6 +176,12 @@ impl WorkerMetrics {
                 "When a request or challenge was last verified; 0 for never",
                 &["route"],
             )?,
+            in_flight: gauges(
+                registry,
+                "countersign_requests_in_flight",
+                "Verified requests whose answer has not ended",
+                &["route"],
+            )?,
             duration: durations(registry)?,
             upstream_responses: counter(
                 "countersign_upstream_responses_total",
@@ -234,6 +241,7 @@ impl WorkerMetrics {
             challenges: challenges.collect(),
             token_uses: each(&self.token_uses, &ids),
             last_accepted: self.last_accepted.with_label_values(&[name]),
+            in_flight: self.in_flight.with_label_values(&[name]),
             durations: (labels.outcomes.iter())
                 .map(|outcome| self.duration.with_label_values(&[name, outcome]))
                 .collect(),
@@ -251,6 +259,8 @@ pub struct RouteMetrics {
     challenges: Vec<Vec<IntCounter>>,
     token_uses: Vec<IntCounter>,
     last_accepted: IntGauge,
+    /// Verified requests in flight.
+    pub in_flight: IntGauge,
     durations: Vec<Histogram>,
     upstream_responses: Codes,
     upstream_errors: Vec<IntCounter>,
