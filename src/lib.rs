@@ -35,7 +35,8 @@
 //!
 //! 1. **Accept** (`server/listener`, `server/worker`). Each worker is one thread with sockets of its own; from here
 //!    on nothing is shared between threads.
-//! 2. **Way in** (`server/entrance`, `server/tls`). PROXY header, room for its source, TLS; one deadline for all of it. ALPN chooses HTTP/1.1 or HTTP/2.
+//! 2. **Way in** (`server/entrance`, `server/tls`). PROXY header, room for its source, TLS; one deadline
+//!    for all of it. ALPN chooses HTTP/1.1 or HTTP/2.
 //! 3. **Border** (`server/http1`). Every byte of HTTP/1.1 is read strictly before hyper sees it; whatever two
 //!    servers could read in two ways is a fault, answered by [`server::Handler::refuse`].
 //! 4. **Record** (`gateway/record`). A record is armed before anything is judged. It tells the log and the counters

@@ -4,7 +4,7 @@
 //! what is configured, the connections are limited instead: those beyond wait in the kernel's queue, and nothing
 //! that is open, metrics and health among it, ever fails for want of a descriptor.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rlimit::{INFINITY, Resource};
 
 use crate::server::ListenerSpec;
 
@@ -16,18 +16,19 @@ const RESERVE: u64 = 128;
 /// Raises the limit as far as may be, as other servers do: its low default is for programs that use `select`. Gives
 /// the limit; `None` for none.
 pub(super) fn raise() -> Option<u64> {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current != maximum {
-        let raised = Rlimit {
-            current: maximum,
-            maximum,
-        };
-        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+    let raised = Resource::NOFILE.get().and_then(|(soft, hard)| {
+        if soft < hard {
+            Resource::NOFILE.set(hard, hard)?;
+        }
+        Ok(hard)
+    });
+    match raised {
+        Ok(limit) => Some(limit).filter(|limit| *limit != INFINITY),
+        Err(error) => {
             tracing::warn!(%error, "the limit on open files cannot be raised");
-            return current;
+            Resource::NOFILE.get_soft().ok()
         }
     }
-    maximum
 }
 
 /// Limits the connections of these listeners to what `descriptors` last for; `true` where that took something away.
