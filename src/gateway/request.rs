@@ -139,10 +139,10 @@ fn body_length(head: &Parts) -> Result<BodyLength, Refusal> {
     }
     match length {
         Some(length) => {
-            // As strict as the border of HTTP/1.1: h2 takes leading zeros.
+            // As strict as the border of HTTP/1.1: h2 takes leading zeros, and numbers that need the sign bit.
             let text = length.to_str().map_err(|_| Refusal::Malformed)?;
             let number: u64 = text.parse().map_err(|_| Refusal::Malformed)?;
-            if number.to_string() == text {
+            if number.to_string() == text && i64::try_from(number).is_ok() {
                 Ok(BodyLength::Exact(number))
             } else {
                 Err(Refusal::Malformed)

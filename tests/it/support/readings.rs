@@ -2,7 +2,8 @@
 //! shares no code with httparse.
 //!
 //! Only what may reach a backend is compared. [`compare`] stops at the first message that would not: one whose method is
-//! not POST (the bindings do not tell the method of each message reliably), one that asks for an upgrade or the end of the connection, after which Node reads no further.
+//! not POST (the bindings do not tell the method of each message reliably), one that asks for an upgrade or the end of the
+//! connection, after which Node reads no further, and one with trailers: they go nowhere, and Node is stricter about them.
 
 use http_muncher::{Parser, ParserHandler};
 use httparse::{EMPTY_HEADER, Request, Status};
@@ -106,7 +107,7 @@ fn ours(mut bytes: &[u8]) -> Vec<Message> {
     }
 }
 
-/// A chunked body and how many bytes it takes; `None` where it is not complete.
+/// A chunked body and how many bytes it takes; `None` where it is not complete or has trailers.
 fn chunks(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     let line = |from: usize| {
         let rest = bytes.get(from..)?;
@@ -126,13 +127,8 @@ fn chunks(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
         at = at.checked_add(size)?.checked_add(2)?;
         bytes.get(..at)?;
     }
-    loop {
-        let (trailer, next) = line(at)?;
-        at = next;
-        if trailer.is_empty() {
-            return Some((body, at));
-        }
-    }
+    let (trailer, end) = line(at)?;
+    trailer.is_empty().then_some((body, end))
 }
 
 #[derive(Default)]
