@@ -28,16 +28,27 @@ fuzz_target!(|bytes: &[u8]| {
     let target = [b"https://localhost", parts.next().unwrap_or_default()].concat();
     let mut builder = Request::post(&target[..]).version(Version::HTTP_2);
     while let (Some(name), Some(value)) = (parts.next(), parts.next()) {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+        {
             builder = builder.header(name, value);
         }
     }
-    let Ok(request) = builder.body(()) else { return };
+    let Ok(request) = builder.body(()) else {
+        return;
+    };
     if request.headers().len() > 50 || bytes.len() > 8192 {
         return;
     }
-    let Some(head) = cross(request.into_parts().0, true) else { return };
+    let Some(head) = cross(request.into_parts().0, true) else {
+        return;
+    };
     let passed = pass(&head, usize::MAX, &LIMITS);
     assert!(!passed.fault && passed.bytes == head);
-    assert_eq!(head.windows(4).filter(|window| *window == b"\r\n\r\n").count(), 1);
+    assert_eq!(
+        head.windows(4)
+            .filter(|window| *window == b"\r\n\r\n")
+            .count(),
+        1
+    );
 });

@@ -1,10 +1,12 @@
-//! A door for fuzz targets: what the border of HTTP/1.1 would pass on to hyper.
+//! Doors for fuzz targets: what the border of HTTP/1.1 would pass on to hyper, and what a PROXY header says.
 //!
 //! Nothing here runs in a gateway, and nothing but `fuzz/` should come to depend on it.
 
 use std::cell::RefCell;
+use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -13,6 +15,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::ServerLimits;
 use super::activity::Activity;
 use super::http1::Guard;
+use super::proxy;
 use crate::clock::Timers;
 
 /// As large as hyper's read buffer.
@@ -51,6 +54,24 @@ pub fn pass(bytes: &[u8], piece: usize, limits: &ServerLimits) -> Passed {
         bytes: passed,
         fault: activity.has_fault(),
     }
+}
+
+/// What a connection that begins with these bytes is taken to say of its sender, and how many of them were read for
+/// it; nothing where they are no PROXY header. They come in reads of at most `piece` bytes.
+pub fn proxy_header(bytes: &[u8], piece: usize) -> Option<(Option<SocketAddr>, usize)> {
+    let mut stream = Pieces {
+        rest: bytes,
+        piece: piece.max(1),
+    };
+    let mut context = Context::from_waker(Waker::noop());
+    let named = {
+        let mut reading = pin!(proxy::read(&mut stream));
+        match reading.as_mut().poll(&mut context) {
+            Poll::Ready(read) => read.ok()?,
+            Poll::Pending => return None,
+        }
+    };
+    Some((named, bytes.len() - stream.rest.len()))
 }
 
 /// A peer that sends this and closes.

@@ -59,6 +59,17 @@ fn every_target_gets_its_seeds() {
     {
         seed("path", &number.to_string(), &[path.as_bytes()]);
     }
+    let v2: &[u8] =
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x01\x1f\x90\x01\xbb";
+    let headers: [&[u8]; 4] = [
+        b"PROXY TCP4 192.0.2.1 198.51.100.1 8080 443\r\n",
+        b"PROXY TCP6 2001:db8::1 ::1 7 443\r\nPOST",
+        b"PROXY UNKNOWN\r\n",
+        v2,
+    ];
+    for (number, header) in headers.iter().enumerate() {
+        seed("proxy_header", &number.to_string(), &[&[3], header]);
+    }
     for (name, text) in crate::documents::configurations() {
         seed("config_text", &name, &[text.as_bytes()]);
     }
@@ -70,6 +81,7 @@ fn every_target_gets_its_seeds() {
         "crossing",
         "differential",
         "path",
+        "proxy_header",
     ] {
         assert!(
             fs::read_dir(corpus.join(target)).unwrap().count() > 2,
