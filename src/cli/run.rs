@@ -49,9 +49,7 @@ pub(super) fn run(file: &Path) -> ExitCode {
     let rules = Rules {
         file: file.to_owned(),
         files: report.files.0,
-        watch: compiled.watch_files,
         workers: compiled.workers,
-        drain_delay: compiled.drain_delay,
         watchdog,
     };
     let with = Start {

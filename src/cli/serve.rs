@@ -58,6 +58,25 @@ pub struct Serving {
     process: ProcessMetrics,
     certificates: Vec<CertificateInfo>,
     fixed: BTreeMap<String, String>,
+    standing: Standing,
+}
+
+/// What holds beside the requests; a reload may change it.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// How long to go on after readiness has ended, when told to stop.
+    pub drain_delay: Duration,
+    /// Whether changed files are taken up without a signal.
+    pub watch_files: bool,
+}
+
+impl From<&Compiled> for Standing {
+    fn from(compiled: &Compiled) -> Self {
+        Self {
+            drain_delay: compiled.drain_delay,
+            watch_files: compiled.watch_files,
+        }
+    }
 }
 
 /// What a gateway is started with besides its configuration.
@@ -105,6 +124,7 @@ fn changes(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) 
 /// [`StartError`]; nothing stays open.
 pub fn start(compiled: Compiled, with: Start) -> Result<Serving, StartError> {
     let fixed = fixed(&compiled);
+    let standing = Standing::from(&compiled);
     let mut compiled = compiled;
     if let Some(limit) = with.descriptors
         && descriptors::fit(&mut compiled.listeners, limit)
@@ -169,6 +189,7 @@ pub fn start(compiled: Compiled, with: Start) -> Result<Serving, StartError> {
         process,
         certificates: compiled.certificates,
         fixed,
+        standing,
     })
 }
 
@@ -316,6 +337,7 @@ impl Serving {
         if !changed.is_empty() {
             return Err(changed);
         }
+        self.standing = Standing::from(&compiled);
         let mut listeners = compiled.listeners;
         let mut certificates = compiled.certificates;
         for (new, old) in listeners.iter_mut().zip(&self.running.settings().listeners) {
@@ -341,6 +363,11 @@ impl Serving {
         plan.inherit(&self.plans.borrow());
         self.plans.send_replace(Arc::new(plan));
         Ok(())
+    }
+
+    /// What holds beside the requests.
+    pub fn standing(&self) -> Standing {
+        self.standing
     }
 
     /// A configuration was offered that is not valid; everything stays as it was.

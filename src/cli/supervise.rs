@@ -10,7 +10,7 @@ use super::manager::{self, Alive};
 use super::reload::{Reloader, Trigger, apply};
 use super::serve::Serving;
 use super::successor::{Successor, tell_predecessor};
-use super::watch::{Watch, contents};
+use super::watch::{Contents, Watch, contents};
 use crate::server::Stop;
 
 /// What the supervisor has to know of the configuration.
@@ -19,9 +19,7 @@ pub(super) struct Rules {
     pub(super) file: PathBuf,
     /// It and all files that it names.
     pub(super) files: Vec<PathBuf>,
-    pub(super) watch: bool,
     pub(super) workers: usize,
-    pub(super) drain_delay: Duration,
     pub(super) watchdog: Option<Duration>,
 }
 
@@ -84,7 +82,7 @@ pub(super) fn supervise(mut serving: Serving, rules: Rules) -> std::io::Result<b
             .await;
         manager::stopping();
         Ok::<_, std::io::Error>(match end {
-            End::Told(delay) => leave(&mut serving, &mut signals, delay).await,
+            End::Told => leave(&mut serving, &mut signals).await,
             End::Worker => {
                 tracing::error!("a worker ended unasked");
                 // The others finish what they have.
@@ -112,8 +110,8 @@ fn announce(serving: &Serving) {
 
 /// Why supervising ends.
 enum End {
-    /// Somebody said so; drain after this time.
-    Told(Duration),
+    /// Somebody said so.
+    Told,
     /// A worker has ended by itself, which it does only when something is badly wrong.
     Worker,
 }
@@ -121,25 +119,20 @@ enum End {
 struct Supervisor<'s> {
     serving: &'s mut Serving,
     reloader: Reloader,
-    watch: Option<Watch>,
+    watch: Watch,
     successor: Option<Successor>,
-    drain_delay: Duration,
     watchdog: Option<Duration>,
 }
 
 impl<'s> Supervisor<'s> {
     fn new(serving: &'s mut Serving, rules: Rules) -> std::io::Result<Self> {
-        let watch = if rules.watch {
-            Some(Watch::start(contents(rules.files.iter().cloned()))?)
-        } else {
-            None
-        };
+        let files = rules.files.iter().cloned();
+        let watch = Watch::start(watched(serving, contents(files)))?;
         Ok(Self {
             serving,
             reloader: Reloader::new(&rules.file, rules.files, rules.workers),
             watch,
             successor: None,
-            drain_delay: rules.drain_delay,
             watchdog: rules.watchdog,
         })
     }
@@ -150,17 +143,16 @@ impl<'s> Supervisor<'s> {
         loop {
             tokio::select! {
                 wish = signals.next() => match wish {
-                    Wish::Stop => return End::Told(self.drain_delay),
+                    Wish::Stop => return End::Told,
                     Wish::Reload => self.read_again(Trigger::Signal),
                     Wish::Upgrade => self.upgrade(),
                 },
-                () = changed(&mut self.watch) => self.read_again(Trigger::Watch),
+                () = self.watch.changed() => self.read_again(Trigger::Watch),
                 reading = self.reloader.read() => {
                     if let Some(reading) = reading {
-                        if let Some(watch) = &self.watch {
-                            watch.tried(reading.contents.clone());
-                        }
+                        let contents = reading.contents.clone();
                         apply(self.serving, reading);
+                        self.watch.tried(watched(self.serving, contents));
                     }
                     manager::ready();
                 }
@@ -170,7 +162,7 @@ impl<'s> Supervisor<'s> {
                         tracing::info!("the successor serves");
                         // It answers on the same address, and knows that it is ready.
                         self.serving.end_admin();
-                        return End::Told(self.drain_delay);
+                        return End::Told;
                     }
                     tracing::error!("the successor ended before it could serve; this process goes on");
                 }
@@ -210,10 +202,12 @@ impl<'s> Supervisor<'s> {
     }
 }
 
-async fn changed(watch: &mut Option<Watch>) {
-    match watch {
-        Some(watch) => watch.changed().await,
-        None => std::future::pending().await,
+/// What is watched: these files, or none where the configuration in force says so.
+fn watched(serving: &Serving, contents: Contents) -> Contents {
+    if serving.standing().watch_files {
+        contents
+    } else {
+        Contents::new()
     }
 }
 
@@ -225,8 +219,9 @@ async fn ready(successor: &mut Option<Successor>) -> bool {
 }
 
 /// Readiness first, then the drain, then the end; a second signal cuts.
-async fn leave(serving: &mut Serving, signals: &mut Signals, delay: Duration) -> bool {
+async fn leave(serving: &mut Serving, signals: &mut Signals) -> bool {
     serving.stop(Stop::Leave);
+    let delay = serving.standing().drain_delay;
     if !delay.is_zero() {
         tracing::info!("no longer ready; draining follows");
         tokio::select! {

@@ -150,10 +150,8 @@ fn changed_files_are_noticed_without_a_signal() {
     assert_eq!(status(&program, TOKEN), 200);
     let written = place.write_certificate();
     place.write("token", FRESH_TOKEN);
-    place.write(
-        "gateway.yaml",
-        &configuration(&backend, &format!("{FILE}, {ENV}")),
-    );
+    let both = configuration(&backend, &format!("{FILE}, {ENV}"));
+    place.write("gateway.yaml", &both);
     wait_until("the new certificate", || certificate(&program) == written);
     assert_eq!(
         (status(&program, FRESH_TOKEN), status(&program, TOKEN)),
@@ -306,4 +304,32 @@ fn sessions_outlive_a_reload_that_leaves_the_certificate() {
         1,
         "the former certificate is gone: {certificates:?}"
     );
+}
+
+/// What holds beside the requests changes with them.
+#[test]
+fn watching_and_the_way_out_change_with_a_reload() {
+    let backend = Backend::ok();
+    let on = configuration(&backend, FILE);
+    let set = |settings: &str| on.replace("log:", &format!("{settings}\nlog:"));
+    let (place, program) = program(&set("watch_files: off"));
+    place.write("gateway.yaml", &set("timeouts: { drain_delay: 0s }"));
+    program.signal("-HUP");
+    program.says("configuration reloaded");
+    // Watched from now on.
+    place.write("token", TOKEN);
+    let line = program.says("configuration reloaded");
+    assert_eq!(line["trigger"], "watch");
+    assert_eq!(status(&program, TOKEN), 200);
+    program.signal("-TERM");
+    let line = program.line(|line| {
+        line["message"]
+            .as_str()
+            .is_some_and(|said| said.contains("drain"))
+    });
+    assert_eq!(
+        line["message"],
+        "draining: no new connections, requests in flight finish"
+    );
+    assert_eq!(program.end(), Some(0));
 }
