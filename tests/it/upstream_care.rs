@@ -276,6 +276,28 @@ fn too_many_wait_for_nothing() {
     assert_eq!(outcomes, expected);
 }
 
+/// As long as somebody waits nobody else comes in, so a larger limit has to let in those who wait.
+#[test]
+fn a_larger_limit_counts_for_those_who_wait_already() {
+    let backend = Backend::with(|_| Reply::Hang);
+    let limited = |more: &str| upstream(&[backend.address()], more);
+    let before = limited(", max_connections: 1, queue_timeout: 15s");
+    for after in [", max_connections: 2, queue_timeout: 15s", ""] {
+        let mut gateway = Gateway::towards("", "", &before);
+        let served = backend.requests().len();
+        let (mut first, mut second) = (gateway.connect_plain(), gateway.connect_plain());
+        first.post(&token_line(), b"{}");
+        backend.wait_for(served + 1);
+        second.post(&token_line(), b"{}");
+        let name = format!("http://{}", backend.address());
+        gateway.wait_for_metric(&format!(
+            "countersign_upstream_waiting{{upstream=\"{name}\"}} 1"
+        ));
+        gateway.reload(&text("", "", &limited(after))).unwrap();
+        backend.wait_for(served + 2);
+    }
+}
+
 #[test]
 fn a_wait_has_an_end() {
     let backend = Backend::with(|_| Reply::Hang);

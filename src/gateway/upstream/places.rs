@@ -59,10 +59,21 @@ impl Places {
         }
     }
 
-    /// New numbers for the same upstream. A smaller limit holds once enough connections have gone.
-    pub(in crate::gateway) fn resize(&self, limit: usize, queue: usize) {
+    /// New numbers for the same upstream. A smaller limit holds once enough connections have gone, a larger one at
+    /// once: as long as somebody waits, a place that becomes free only changes hands, and whoever comes waits as well.
+    pub(in crate::gateway) fn resize(self: &Arc<Self>, limit: usize, queue: usize) {
         let mut state = self.locked();
         (state.limit, state.queue) = (limit, queue);
+        while state.taken < state.limit {
+            let Some(next) = state.waiting.pop_front() else {
+                return;
+            };
+            // What comes back unsent is disarmed: dropping it would ask for the lock that is held here.
+            match next.send(self.place()) {
+                Ok(()) => state.taken += 1,
+                Err(mut place) => drop(place.home.take()),
+            }
+        }
     }
 
     /// Asks for a place.
@@ -196,6 +207,20 @@ mod tests {
         assert!(waiting.try_recv().is_err());
         drop(three);
         assert!(waiting.try_recv().is_ok());
+    }
+
+    #[test]
+    fn a_larger_limit_lets_in_those_who_wait() {
+        let places = Arc::new(Places::new(1, 4));
+        let _only = place(&places);
+        let (gone, mut second) = (queued(&places), queued(&places));
+        let (mut third, mut fourth) = (queued(&places), queued(&places));
+        drop(gone);
+        places.resize(3, 4);
+        assert!(second.try_recv().is_ok());
+        assert!(third.try_recv().is_ok());
+        assert!(fourth.try_recv().is_ok(), "the places that came back");
+        assert_eq!(places.locked().taken, 1);
     }
 
     #[test]
