@@ -182,10 +182,8 @@ impl<'s> Supervisor<'s> {
     }
 
     fn upgrade(&mut self) {
-        if manager::is_there() {
-            tracing::error!(
-                "a service manager runs this process, and would lose sight of a successor; restart the service instead"
-            );
+        if let Some(reason) = alone(manager::is_there(), std::process::id()) {
+            tracing::error!("{reason}");
             return;
         }
         if self.successor.is_some() {
@@ -200,6 +198,19 @@ impl<'s> Supervisor<'s> {
             Err(error) => tracing::error!(%error, "cannot start a successor; this process goes on"),
         }
     }
+}
+
+/// Why there may be no successor.
+fn alone(managed: bool, process: u32) -> Option<&'static str> {
+    if managed {
+        return Some(
+            "a service manager runs this process, and would lose sight of a successor; restart the service instead",
+        );
+    }
+    // pid_namespaces(7): with its first process all others end, the successor among them.
+    (process == 1).then_some(
+        "this process is the first one of its container, which would end with it and take a successor along; replace the container instead",
+    )
 }
 
 /// What is watched: these files, or none where the configuration in force says so.
@@ -256,4 +267,17 @@ pub(super) fn inherited() -> std::io::Result<Vec<std::net::TcpListener>> {
         sockets.extend(handed.take_tcp_listener(number)?);
     }
     Ok(sockets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::alone;
+
+    #[test]
+    fn nobody_succeeds_whom_others_would_end() {
+        assert_eq!(alone(false, 2), None);
+        let managed = alone(true, 2).unwrap();
+        assert_ne!(alone(false, 1).unwrap(), managed);
+        assert_eq!(alone(true, 1), Some(managed));
+    }
 }
