@@ -28,7 +28,10 @@ const SEND_BUFFER: usize = 64 * 1024;
 
 /// Streams that a peer may make us reset by breaking the protocol on them (CVE-2025-8671), in the life of a
 /// connection: each is a request that may be on its way to an upstream already.
-const PROVOKED_RESETS: usize = 100;
+// h2 counts streams over `STREAMS` as well, which it refuses before they are requests. A proxy that has queued
+// hundreds of requests sends them before our settings have come; ending the connection for it would cut what is in
+// flight.
+const PROVOKED_RESETS: usize = 500;
 
 /// Runs the streams of a connection on the worker's own thread, and gives up those whose peer makes no room.
 ///

@@ -132,6 +132,38 @@ fn requests_given_up_at_once_are_bounded() {
     gateway.finish();
 }
 
+/// RFC 9113 §5.1.2: until our settings have come a client knows no limit on its streams. What is over it is refused,
+/// to be sent again; what is in flight goes on.
+#[test]
+fn more_requests_at_once_than_there_may_be_cost_only_themselves() {
+    const REFUSED_STREAM: u8 = 7;
+    let backend = Backend::with(|_| Reply::Hang);
+    let gateway = Gateway::before(&backend);
+    let mut frames = Frames::connect(gateway.tls_address(), &[]);
+    let open = |number: u32| frame(HEADERS, END_HEADERS | END_STREAM, 2 * number + 1, &head());
+    let requests: Vec<u8> = (0..400).flat_map(open).collect();
+    let ping = frame(PING, 0, 0, &[0; 8]);
+    frames.connection.send([requests, ping].concat());
+    let mut refused = 0;
+    loop {
+        let frame = frames.next().unwrap();
+        match frame.kind {
+            PING => break,
+            RST_STREAM => {
+                assert_eq!(frame.payload, [0, 0, 0, REFUSED_STREAM]);
+                refused += 1;
+            }
+            other => assert_ne!(other, GOAWAY),
+        }
+    }
+    assert!(refused <= 300, "{refused}");
+    backend.wait_for(100);
+    frames.connection.send(frame(PING, 0, 0, &[0; 8]));
+    while refused < 300 {
+        refused += u32::from(frames.next().unwrap().kind == RST_STREAM);
+    }
+}
+
 /// The budgets are for floods: whoever asks for much in an ordinary way never notices them.
 #[test]
 fn an_ordinary_client_is_no_flood() {
