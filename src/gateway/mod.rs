@@ -55,7 +55,7 @@ const DISCARD_BYTES: u64 = 64 * 1024;
 const DISCARD: Duration = Duration::from_secs(1);
 
 /// How long a refusal is held from a source that has failed too often, so that a connection of HTTP/1.1 guesses once
-/// a second at most. Over HTTP/2 each of its streams does.
+/// a second at most. Over HTTP/2 each of its streams does. Not behind a trusted proxy.
 // Whoever holds on to it has a connection with nothing in flight but this, for a moment instead of the keep-alive
 // timeout: an idle connection fills `max_connections` for longer and costs less. What is held is the record and the
 // socket's buffers; head and body of the request have gone, or wait unread in the kernel.
@@ -293,7 +293,11 @@ impl Gateway {
         if stop == Refusal::RateLimited.into() {
             // Told first: the refusal stands whether or not its sender waits for it.
             record.stopped(stop);
-            self.hold().await;
+            // The connection of a proxy is not the guesser's alone: his held requests would take its streams from
+            // others, and giving them up unanswered would end it for all.
+            if record.is_direct() {
+                self.hold().await;
+            }
         }
         if self.closes(stop, &record) {
             record.stopped(stop);

@@ -81,6 +81,11 @@ impl Record {
         self.client = client;
     }
 
+    /// Whether it came from whoever is at the other end of the connection, and no proxy speaks for somebody else.
+    pub(super) fn is_direct(&self) -> bool {
+        self.client.address == self.peer.address.ip().to_canonical()
+    }
+
     pub(super) fn request_id(&self) -> &str {
         &self.request_id
     }
@@ -202,8 +207,7 @@ impl Drop for Record {
             duration,
             upstream_duration: self.upstream,
             peer: self.peer.address,
-            client: Some(self.client.address)
-                .filter(|client| *client != self.peer.address.ip().to_canonical()),
+            client: Some(self.client.address).filter(|_| !self.is_direct()),
             upstream: upstream.map(|upstream| &*upstream.name),
         });
     }

@@ -151,6 +151,22 @@ fn it_holds_over_http2_and_each_stream_waits() {
 }
 
 /// The refusal stands: who leaves without it has been refused all the same.
+/// A proxy's connection is everybody's behind it: nothing on it is held for one of them.
+#[test]
+fn behind_a_trusted_proxy_the_answer_does_not_wait() {
+    let (_backend, gateway) = limited(&format!("trusted_proxies: [127.0.0.1]\n{LIMIT}"));
+    let mut connection = gateway.connect();
+    let began = Instant::now();
+    let mut guess = |client: &str| {
+        let line = format!("X-Forwarded-For: {client}\r\n{WRONG}");
+        connection.post(&line, b"{}").answer().status
+    };
+    let statuses: Vec<u16> = (0..8).map(|_| guess("203.0.113.9")).collect();
+    assert_eq!(statuses, [401, 401, 401, 429, 429, 429, 429, 429]);
+    assert_eq!(guess("203.0.113.10"), 401);
+    assert!(began.elapsed() < Duration::from_secs(5), "held");
+}
+
 #[test]
 fn who_does_not_wait_for_the_answer_was_refused() {
     let (_backend, gateway) = limited(LIMIT);
