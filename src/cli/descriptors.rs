@@ -1,14 +1,15 @@
 //! Open files: as many as the machine gives, and no more connections than they last for.
 //!
-//! A connection takes two at most, its own and one to the upstream. Where the limit of the process is too low for
-//! what is configured, the connections are limited instead: those beyond wait in the kernel's queue, and nothing
-//! that is open, metrics and health among it, ever fails for want of a descriptor.
+//! A connection of HTTP/1.1 takes two at most, its own and one to the upstream. Where the limit of the process is too
+//! low for what is configured, the connections are limited instead: those beyond wait in the kernel's queue, and nothing
+//! that is open fails for want of a descriptor. HTTP/2 can take more, one for each stream that is at the upstream; what
+//! bounds those is `limits.requests` and `upstream.max_connections`.
 
 use rlimit::{INFINITY, Resource};
 
 use crate::server::ListenerSpec;
 
-/// Descriptors for one connection.
+/// Descriptors for one connection of HTTP/1.1.
 const EACH: u64 = 2;
 /// For everything else: listening sockets, the admin listener and its clients, files, pipes, timers.
 const RESERVE: u64 = 128;

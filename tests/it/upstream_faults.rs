@@ -99,7 +99,16 @@ fn play(fault: &'static Fault, protocol: Protocol, known_length: bool) {
         fault.end,
         End::Failed(_, "timeout") | End::Broken("timeout")
     );
-    let gateway = Gateway::with(&backend, if waits { SHORT } else { "" }, "");
+    let alone = format!(
+        "upstream: {{ url: \"http://{}\", keep_alive: off }}",
+        backend.address()
+    );
+    let route = if fault.ends_behind_the_answer() {
+        &alone
+    } else {
+        ""
+    };
+    let gateway = Gateway::with(&backend, if waits { SHORT } else { "" }, route);
     let first = send(&message(known_length), protocol, &gateway);
     let second = send(&message(known_length), protocol, &gateway).expect("the next one is fine");
     assert_eq!((second.status, second.text()), (200, "received"));

@@ -38,6 +38,12 @@ enum Then {
 }
 
 impl Fault {
+    /// Whether the backend ends the connection behind an answer that lets it go on. Whoever sends the next request at
+    /// that moment can lose it, which no gateway can help: RFC 9112 §9.3.1.
+    pub(crate) fn ends_behind_the_answer(&self) -> bool {
+        matches!(self.end, End::Whole(..)) && !matches!(self.then, Then::GoOn)
+    }
+
     pub(crate) fn reply(&self) -> Reply {
         let write = Step::Write(self.bytes.to_vec());
         Reply::Steps(match self.then {
