@@ -24,35 +24,17 @@ use prometheus::IntGauge;
 use tokio::time::Instant;
 
 use super::plan::FailureLimit;
+use crate::server::source;
 
 /// Most sources that are remembered; at most about 9 MB, measured.
 pub const SOURCE_LIMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(65_535);
-
-/// Whom failures are counted for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Source {
-    V4(u32),
-    V6(u64),
-}
-
-impl From<IpAddr> for Source {
-    fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::V4(address.to_bits()),
-            IpAddr::V6(address) => {
-                let network = address.to_bits() >> 64;
-                Self::V6(u64::try_from(network).unwrap_or(u64::MAX))
-            }
-        }
-    }
-}
 
 /// The failures of all sources; see the module.
 pub struct Guesses {
     began: Instant,
     /// Until when what a source may fail is used up, since `began`.
     // One lock for all workers: it is held for a look-up, and only where a token was refused.
-    used_up: Mutex<LruCache<Source, Duration>>,
+    used_up: Mutex<LruCache<IpAddr, Duration>>,
     tracked: IntGauge,
 }
 
@@ -70,7 +52,7 @@ impl Guesses {
     /// it takes one step of the rate, not a penance, until one of them is within the limit again.
     pub(super) fn allow(&self, address: IpAddr, limit: FailureLimit, now: Instant) -> bool {
         let now = now.saturating_duration_since(self.began);
-        let source = Source::from(address);
+        let source = source(address);
         let mut table = self.used_up.lock().unwrap_or_else(PoisonError::into_inner);
         // Asking makes it the most recent one.
         let used_up = table.get(&source).copied().unwrap_or_default().max(now);

@@ -32,5 +32,6 @@ pub use drain::Stop;
 pub use handler::{Close, ConnectionEvent, Fault, Handler, Peer};
 pub use request_body::{BodyFault, RequestBody};
 pub use running::Running;
+pub use sources::source;
 pub use spec::{ListenerSpec, ServerLimits, Settings};
 pub use worker::WorkerContext;

@@ -48,8 +48,9 @@ impl Drop for Place {
     }
 }
 
-/// What counts as one source: an address, or the /64 of IPv6, because who has one address of it has all of them.
-fn source(address: IpAddr) -> IpAddr {
+/// What counts as one source: an address, or the /64 of IPv6, because who has one address of it has all of them. An IPv4
+/// address mapped into IPv6 is an IPv4 address.
+pub fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let network = address.to_bits() & (u128::MAX << 64);
