@@ -207,9 +207,10 @@ impl Crowd {
                         opened: Arc::clone(&opened),
                     };
                     tokio::task::spawn_local(slow.stay());
-                    // Not all at once: what is to be seen is how they are held, not a full accept queue.
-                    if number % 8 == 0 {
-                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    // Not all at once: what is to be seen is how they are held, not how a wave of them comes in, which
+                    // would come again with each deadline that they were given together.
+                    if number % 2 == 0 {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
                     }
                 }
                 while going.load(Ordering::SeqCst) {

@@ -44,7 +44,7 @@ use self::request::Reading;
 use self::snapshot::Snapshot;
 use self::source::Client;
 use self::upload::{Peek, discard, peek};
-use crate::clock::{self, Timers};
+use crate::clock::{self, TICK, Timers};
 use crate::server::{Close, ConnectionEvent, Fault, Handler, Peer, RequestBody};
 use crate::telemetry::{AccessLog, WorkerMetrics};
 use crate::verify::{self, BodyLength, Permit, Rejection, Step, Verdict};
@@ -60,6 +60,8 @@ const DISCARD: Duration = Duration::from_secs(1);
 // timeout: an idle connection fills `max_connections` for longer and costs less. What is held is the record and the
 // socket's buffers; head and body of the request have gone, or wait unread in the kernel.
 const HOLD: Duration = Duration::from_secs(1);
+/// By how many steps of [`TICK`] holds differ: guesses that came together do not all come back in the same moment.
+const HOLD_STEPS: u32 = 10;
 /// Most refusals that a worker holds at once; further ones are answered without delay.
 const HELD_LIMIT: usize = 1024;
 
@@ -76,6 +78,7 @@ pub struct Gateway {
     cutting: Cell<bool>,
     guesses: Arc<Guesses>,
     held: Cell<usize>,
+    hold_turn: Cell<u32>,
     draining: Cell<bool>,
     drain_begins: Notify,
 }
@@ -106,6 +109,7 @@ impl Gateway {
             cutting: Cell::new(false),
             guesses,
             held: Cell::new(0),
+            hold_turn: Cell::new(0),
             draining: Cell::new(false),
             drain_begins: Notify::new(),
         })
@@ -276,8 +280,10 @@ impl Gateway {
             return;
         }
         let _held = Held::new(&self.held);
+        let turn = self.hold_turn.get();
+        self.hold_turn.set((turn + 1) % HOLD_STEPS);
         tokio::select! {
-            () = self.timers.alarm(HOLD) => {}
+            () = self.timers.alarm(HOLD + TICK * turn) => {}
             () = begins => {}
         }
     }

@@ -4,6 +4,7 @@
 //! waits on one alarm; what the alarm means follows from the phase.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -47,6 +48,8 @@ pub(super) struct Activity {
     stall: RefCell<Option<Alarm>>,
     phase: Cell<Phase>,
     began: Cell<Instant>,
+    /// Whether a request has ever come.
+    used: Cell<bool>,
     requests: Cell<usize>,
     unanswered_heads: Cell<usize>,
     fault: Cell<Option<Fault>>,
@@ -80,6 +83,8 @@ struct Http2 {
 const BYTES_PER_FRAME: usize = 1024;
 /// Frames that a request earns: a priority, and a window update for stream and connection each way.
 const FRAMES_PER_REQUEST: u32 = 4;
+/// How long a peer that has connected has for its first request once the connection is to end.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 impl Activity {
     pub(super) fn new(timers: &Timers, limits: &ServerLimits) -> Self {
@@ -92,6 +97,7 @@ impl Activity {
             stall: RefCell::new(None),
             phase: Cell::new(Phase::Idle),
             began: Cell::new(Instant::now()),
+            used: Cell::new(false),
             requests: Cell::new(0),
             unanswered_heads: Cell::new(0),
             fault: Cell::new(None),
@@ -124,6 +130,18 @@ impl Activity {
     /// Ready when the current phase has lasted too long.
     pub(super) fn poll_overdue(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.alarm.poll_rung(cx)
+    }
+
+    /// Completes when telling the peer to go breaks nothing off: its first request and one whose head has begun are
+    /// waited for, within their time. To be polled whenever the connection is.
+    pub(super) async fn nothing_on_its_way(&self) {
+        let moment = self.timers.alarm(FIRST_REQUEST);
+        poll_fn(|cx| match self.phase.get() {
+            Phase::Head => Poll::Pending,
+            Phase::Idle if !self.used.get() => moment.poll_rung(cx),
+            Phase::Idle | Phase::Message => Poll::Ready(()),
+        })
+        .await;
     }
 
     /// Ready when a frame of HTTP/2 has been half here for too long.
@@ -349,6 +367,7 @@ impl InFlight {
             .unanswered_heads
             .set(activity.unanswered_heads.get().saturating_sub(1));
         activity.phase.set(Phase::Message);
+        activity.used.set(true);
         activity.alarm.pause();
         activity.flush_due.set(true);
         let earned = &activity.http2.earned_frames;

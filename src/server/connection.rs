@@ -177,10 +177,13 @@ impl<H: Handler> Service<H> {
         peer: Peer,
     ) -> Result<Response<Tracked<H::Body>>, Close> {
         let in_flight = InFlight::new(activity);
-        let request = request.map(RequestBody::alone);
+        let (head, body) = request.into_parts();
+        let (body, ended) = RequestBody::alone(body);
+        let request = Request::from_parts(head, body);
         let mut response = Rc::clone(&self.handler).call(request, peer).await?;
-        if self.drain.is_leaving() {
-            // Told so, a client takes its next request elsewhere, instead of sending it into our closing the connection.
+        // Told so, a client takes its next request elsewhere, instead of sending it into our closing the connection,
+        // and takes the answer to half a body for what it is (RFC 9112 §9.6).
+        if self.drain.is_leaving() || !ended.get() {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
@@ -193,13 +196,20 @@ impl<H: Handler> Service<H> {
         activity: &Activity,
         mut poll: impl FnMut(&mut Context<'_>, bool) -> Poll<Option<hyper::Error>>,
     ) -> End {
-        let mut begun = pin!(self.drain.begun());
-        let mut draining = false;
+        let mut leave = pin!(async {
+            self.drain.begun().await;
+            activity.nothing_on_its_way().await;
+        });
+        let mut told = false;
         poll_fn(move |cx| {
-            let told = !draining && begun.as_mut().poll(cx).is_ready();
-            draining |= told;
-            if let Poll::Ready(error) = poll(cx, told) {
+            if let Poll::Ready(error) = poll(cx, false) {
                 return Poll::Ready(End::Done(error));
+            }
+            if !told && leave.as_mut().poll(cx).is_ready() {
+                told = true;
+                if let Poll::Ready(error) = poll(cx, true) {
+                    return Poll::Ready(End::Done(error));
+                }
             }
             activity.poll_lingering(cx);
             if activity.poll_stalled(cx).is_ready() {

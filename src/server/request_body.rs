@@ -3,8 +3,11 @@
 //! Over HTTP/2 the server keeps a second hold on it: if the handler lets go of a body that is not at its end, h2
 //! resets the stream right behind the answer, and clients such as curl then report a broken transfer instead of
 //! the status. What was kept is read on for a while and dropped by [`super::activity::Activity`].
+//!
+//! Over HTTP/1.1 the server only keeps in mind whether the body has been read to its end: an answer given before
+//! that has to close the connection, and say so.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -19,17 +22,21 @@ use hyper::body::Incoming;
 pub struct RequestBody(Hold);
 
 enum Hold {
-    Alone(Incoming),
+    Alone(Incoming, Ended),
     Shared(Kept),
 }
+
+/// Whether a body has been read to its end.
+pub(super) type Ended = Rc<Cell<bool>>;
 
 /// The server's hold on a body.
 pub(super) type Kept = Rc<RefCell<Incoming>>;
 
 impl RequestBody {
     /// A body that is gone when the handler drops it.
-    pub(super) fn alone(incoming: Incoming) -> Self {
-        Self(Hold::Alone(incoming))
+    pub(super) fn alone(incoming: Incoming) -> (Self, Ended) {
+        let ended = Rc::new(Cell::new(incoming.is_end_stream()));
+        (Self(Hold::Alone(incoming, Rc::clone(&ended))), ended)
     }
 
     /// A body that outlives the handler's interest in it.
@@ -83,7 +90,11 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         match &mut self.get_mut().0 {
-            Hold::Alone(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyFault::from),
+            Hold::Alone(incoming, ended) => {
+                let frame = Pin::new(&mut *incoming).poll_frame(cx);
+                ended.set(matches!(frame, Poll::Ready(None)) || incoming.is_end_stream());
+                frame.map_err(BodyFault::from)
+            }
             Hold::Shared(kept) => {
                 let mut incoming = kept.borrow_mut();
                 let frame = Pin::new(&mut *incoming).poll_frame(cx);
@@ -99,14 +110,14 @@ impl Body for RequestBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Hold::Alone(incoming) => incoming.is_end_stream(),
+            Hold::Alone(incoming, _) => incoming.is_end_stream(),
             Hold::Shared(kept) => kept.borrow().is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Hold::Alone(incoming) => incoming.size_hint(),
+            Hold::Alone(incoming, _) => incoming.size_hint(),
             Hold::Shared(kept) => kept.borrow().size_hint(),
         }
     }

@@ -92,6 +92,40 @@ fn what_is_in_flight_finishes_and_nobody_new_comes_in() {
     assert_eq!(gateway.finish().outcomes(), [("forwarded", ""); 3]);
 }
 
+/// Whoever has connected before the drain began and whose first request is on its way is served, and told to go.
+#[test]
+fn a_first_request_on_its_way_is_waited_for() {
+    let backend = Backend::ok();
+    let gateway = Gateway::before(&backend);
+    let (mut plain, mut tls) = (gateway.connect_plain(), gateway.connect());
+    let (mut half, mut http2) = (gateway.connect_plain(), gateway.connect_http2());
+    let mut silent = gateway.connect_plain();
+    half.send("POST /redox HTTP/1.1\r\nHost: a\r\n");
+    gateway.wait_for_metric(r#"countersign_connections_open{listener="plain"} 3"#);
+    gateway.wait_for_metric(r#"countersign_connections_open{listener="public"} 2"#);
+    gateway.stop(Stop::Drain);
+    wait_until("a refusal", || refused(gateway.tls_address()));
+    half.send(format!("{}Content-Length: 2\r\n\r\n{{}}", token_line()));
+    for connection in [&mut plain, &mut tls] {
+        connection.post(&token_line(), b"{}");
+    }
+    for connection in [&mut half, &mut plain, &mut tls] {
+        let answer = connection.answer();
+        assert_eq!(
+            (answer.status, answer.value("connection")),
+            (200, Some("close"))
+        );
+        assert!(connection.is_closed());
+    }
+    let request = http2_post(&[("verification-token", TOKEN)], b"{}");
+    assert_eq!(http2.request(request).unwrap().status, 200);
+    drop(http2);
+    let began = Instant::now();
+    assert!(silent.is_closed());
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert_eq!(gateway.finish().outcomes(), [("forwarded", ""); 4]);
+}
+
 /// A body that is still coming belongs to a request in flight.
 #[test]
 fn an_upload_finishes() {

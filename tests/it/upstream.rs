@@ -169,6 +169,35 @@ fn an_early_answer_reaches_a_sender_in_the_middle_of_its_body() {
     }
 }
 
+/// A backend that keeps its connection all the same does not make ours fit for another request: the sender is told so,
+/// or it would send one into our closing it.
+#[test]
+fn an_early_answer_to_half_a_body_ends_the_connection() {
+    let backend = Backend::early(|_| Reply::Ok("soon"));
+    let gateway = Gateway::before(&backend);
+    let mut whole = gateway.connect();
+    for _ in 0..2 {
+        let answer = whole.post(&token_line(), b"{}").answer();
+        assert_eq!((answer.status, answer.value("connection")), (200, None));
+    }
+    for framing in ["Content-Length: 1000000", "Transfer-Encoding: chunked"] {
+        let mut connection = gateway.connect();
+        connection.send(format!(
+            "POST /redox HTTP/1.1\r\nHost: a\r\n{}{framing}\r\n\r\nf0000\r\n",
+            token_line()
+        ));
+        // More than is looked at before it is passed on.
+        connection.send(vec![b'x'; 0x20000]);
+        let answer = connection.answer();
+        assert_eq!(
+            (answer.status, answer.value("connection")),
+            (200, Some("close"))
+        );
+        assert!(connection.is_closed());
+    }
+    assert_eq!(gateway.finish().outcomes(), [("forwarded", ""); 4]);
+}
+
 #[test]
 fn another_address_is_tried_only_while_connecting() {
     let (alive, resetting) = (Backend::ok(), Backend::with(|_| Reply::Reset));
