@@ -42,7 +42,7 @@ pub(super) struct Reloader {
     file: PathBuf,
     files: Vec<PathBuf>,
     workers: usize,
-    reading: Option<JoinHandle<Reading>>,
+    reading: Option<(Trigger, JoinHandle<Reading>)>,
     again: Option<Trigger>,
 }
 
@@ -67,38 +67,29 @@ impl Reloader {
         let machine = Machine(self.workers);
         let (file, files) = (self.file.clone(), self.files.clone());
         // Files may be slow, and names are resolved for the findings.
-        self.reading = Some(tokio::task::spawn_blocking(move || {
-            let before = contents(files);
-            let report = config::load(&file, &machine, clock::unix_now());
-            // A file that was not known before has to be looked at now.
-            let new = report
-                .files
-                .0
-                .iter()
-                .filter(|file| !before.contains_key(*file));
-            let new = contents(new.cloned());
-            let mut contents = before;
-            contents.retain(|file, _| report.files.0.contains(file));
-            contents.extend(new);
-            Reading {
-                report,
-                contents,
-                trigger,
-            }
-        }));
+        let reading = tokio::task::spawn_blocking(move || read(&file, files, &machine, trigger));
+        self.reading = Some((trigger, reading));
+    }
+
+    /// Whether a reading is under way.
+    pub(super) fn is_reading(&self) -> bool {
+        self.reading.is_some()
     }
 
     /// Completes when a reading is over.
     ///
+    /// # Errors
+    /// Where it ended in a panic, which has been reported by itself.
+    ///
     /// # Cancel safety
     /// Safe: a reading under way goes on.
-    pub(super) async fn read(&mut self) -> Option<Reading> {
-        let Some(reading) = &mut self.reading else {
+    pub(super) async fn read(&mut self) -> Result<Reading, Trigger> {
+        let Some((trigger, reading)) = &mut self.reading else {
             return std::future::pending().await;
         };
-        let read = reading.await.ok();
+        let read = reading.await.map_err(|_| *trigger);
         self.reading = None;
-        if let Some(read) = &read {
+        if let Ok(read) = &read {
             self.files.clone_from(&read.report.files.0);
         }
         if let Some(trigger) = self.again.take() {
@@ -106,6 +97,37 @@ impl Reloader {
         }
         read
     }
+}
+
+/// Reads everything. What is in a file is noted before it is read, so that no change is missed; a file that was not
+/// known before is therefore read twice.
+fn read(file: &Path, mut files: Vec<PathBuf>, machine: &Machine, trigger: Trigger) -> Reading {
+    let mut noted = contents(files.drain(..));
+    let mut report = config::load(file, machine, clock::unix_now());
+    let unknown = |file: &&PathBuf| !noted.contains_key(*file);
+    let new: Vec<PathBuf> = report.files.0.iter().filter(unknown).cloned().collect();
+    if !new.is_empty() {
+        noted.extend(contents(new));
+        report = config::load(file, machine, clock::unix_now());
+    }
+    // Files that only the second reading named show at the next look.
+    let named = |file: &PathBuf| (file.clone(), noted.get(file).copied().flatten());
+    let contents = report.files.0.iter().map(named).collect();
+    Reading {
+        report,
+        contents,
+        trigger,
+    }
+}
+
+/// A reading has come to nothing.
+pub(super) fn give_up(serving: &Serving, trigger: Trigger) {
+    let trigger = trigger.label();
+    serving.reload_failed(trigger);
+    tracing::error!(
+        trigger,
+        "reading the configuration panicked; the one in force stays, please report it"
+    );
 }
 
 /// Puts what was read into force if it can be; `true` if it was.

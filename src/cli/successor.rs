@@ -2,24 +2,30 @@
 //!
 //! The successor is the program as it is on disk by now, started with the same arguments. It inherits the listening
 //! sockets, and a pipe to say on that it serves. Only then does this process drain; if the successor ends before, all
-//! stays as it was.
+//! stays as it was, and so it does where the successor takes too long.
 
 use std::io::{PipeReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command};
+use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 /// Where the number of the pipe stands.
 const READY: &str = "COUNTERSIGN_READY_FD";
 /// The first descriptor after standard input, output and error; the same as systemd's.
 const FIRST: i32 = 3;
 
+/// Longest time until it serves: it reads files and looks up names first, as this process did.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A process that was started to go on in our place.
 pub(super) struct Successor {
     child: Child,
+    deadline: Instant,
     ready: oneshot::Receiver<bool>,
 }
 
@@ -66,7 +72,11 @@ impl Successor {
             // Nobody listens where nobody waits any more.
             let _ = told.send(said_ready(reader));
         })?;
-        Ok(Self { child, ready })
+        Ok(Self {
+            child,
+            deadline: Instant::now() + PATIENCE,
+            ready,
+        })
     }
 
     /// Its process number.
@@ -74,14 +84,15 @@ impl Successor {
         self.child.id()
     }
 
-    /// Completes when it serves (`true`) or has ended before it could.
+    /// Completes when it serves (`true`), has ended before it could, or has taken too long.
     ///
     /// # Cancel safety
     /// Safe, until it has completed.
     pub(super) async fn ready(&mut self) -> bool {
-        let ready = (&mut self.ready).await.unwrap_or(false);
+        let told = timeout_at(self.deadline, &mut self.ready).await;
+        let ready = matches!(told, Ok(Ok(true)));
         if !ready {
-            // It has closed the pipe, so it is ending; what it leaves behind is cleared away.
+            // It is ending, or as good as dead; what it leaves behind is cleared away.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }

@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use super::manager::{self, Alive};
-use super::reload::{Reloader, Trigger, apply};
+use super::reload::{Reloader, Trigger, apply, give_up};
 use super::serve::Serving;
 use super::successor::{Successor, tell_predecessor};
 use super::watch::{Contents, Watch, contents};
@@ -149,12 +149,17 @@ impl<'s> Supervisor<'s> {
                 },
                 () = self.watch.changed() => self.read_again(Trigger::Watch),
                 reading = self.reloader.read() => {
-                    if let Some(reading) = reading {
-                        let contents = reading.contents.clone();
-                        apply(self.serving, reading);
-                        self.watch.tried(watched(self.serving, contents));
+                    match reading {
+                        Ok(reading) => {
+                            let contents = reading.contents.clone();
+                            apply(self.serving, reading);
+                            self.watch.tried(watched(self.serving, contents));
+                        }
+                        Err(trigger) => give_up(self.serving, trigger),
                     }
-                    manager::ready();
+                    if !self.reloader.is_reading() {
+                        manager::ready();
+                    }
                 }
                 ready = ready(&mut self.successor) => {
                     self.successor = None;

@@ -16,7 +16,9 @@ use super::mask::looks_secret;
 use super::schema::{
     LIKENESS, alike, expectation, first_sentence, has_type, likeness, title, without_null, words,
 };
-use super::tree::{Entry, Kind, Node, Scalar, hide, is_secret_section, item_path, key_path};
+use super::tree::{
+    Entry, HIDDEN, Kind, Node, Scalar, hide, is_secret_section, item_path, key_path, may_be_secret,
+};
 use super::value::DURATION;
 
 /// Keys under which people write a secret into the file.
@@ -204,11 +206,13 @@ impl Shape {
         if words.is_empty() || words.contains(&text.as_str()) {
             return true;
         }
-        let finding = Finding::error(
-            at,
-            format!("the word {}", quoted(&scalar.raw)),
-            choice(words.iter().copied()),
-        );
+        let found = if may_be_secret(&at.path, text) {
+            findings.hide(at.mark);
+            HIDDEN.to_owned()
+        } else {
+            format!("the word {}", quoted(&scalar.raw))
+        };
+        let finding = Finding::error(at, found, choice(words.iter().copied()));
         let best = words.iter().find(|word| alike(word, text));
         findings.add(match best {
             Some(best) => finding.help(format!("did you mean `{best}`?")),

@@ -131,9 +131,23 @@ pub(super) fn item_path(path: &str, index: usize) -> String {
     format!("{path}[{index}]")
 }
 
+/// What a finding shows instead of [`may_be_secret`].
+pub(super) const HIDDEN: &str = "a text that may be a secret and is not shown";
+/// Shorter texts are no secret that would be let through as one.
+const MIN_SECRET: usize = 16;
+
 /// Whether values in a section can be secrets by mistake.
 pub(super) fn is_secret_section(path: &str) -> bool {
     path.starts_with("routes[") && path.contains("].verify")
+}
+
+/// Whether a text that was to be something else may be a secret that was put into the wrong place.
+pub(super) fn may_be_secret(path: &str, text: &str) -> bool {
+    is_secret_section(path)
+        && text.len() >= MIN_SECRET
+        && !text.contains(char::is_whitespace)
+        // No date and no number.
+        && text.contains(|c: char| c.is_alphabetic() && !matches!(c, 'T' | 'Z'))
 }
 
 /// Keeps all values below a node out of snippets; keys stay.

@@ -15,6 +15,7 @@ mod reason;
 mod record;
 mod request;
 mod respond;
+mod room;
 mod snapshot;
 mod source;
 mod upload;
@@ -23,6 +24,7 @@ mod upstream;
 pub use answer::AnswerBody;
 pub use guesses::{Guesses, SOURCE_LIMIT};
 pub use reason::{LABELS, Outcome, Refusal, Stop, UpstreamError};
+pub use room::Room;
 pub use upload::Broken;
 
 use std::cell::{Cell, RefCell};
@@ -44,7 +46,7 @@ use self::request::Reading;
 use self::snapshot::Snapshot;
 use self::source::Client;
 use self::upload::{Peek, discard, peek};
-use crate::clock::{self, TICK, Timers};
+use crate::clock::{self, Timers};
 use crate::server::{Close, ConnectionEvent, Fault, Handler, Peer, RequestBody};
 use crate::telemetry::{AccessLog, WorkerMetrics};
 use crate::verify::{self, BodyLength, Permit, Rejection, Step, Verdict};
@@ -60,8 +62,11 @@ const DISCARD: Duration = Duration::from_secs(1);
 // timeout: an idle connection fills `max_connections` for longer and costs less. What is held is the record and the
 // socket's buffers; head and body of the request have gone, or wait unread in the kernel.
 const HOLD: Duration = Duration::from_secs(1);
-/// By how many steps of [`TICK`] holds differ: guesses that came together do not all come back in the same moment.
-const HOLD_STEPS: u32 = 10;
+/// By how much holds differ at most, in milliseconds: guesses that came together do not come back in one burst, which
+/// requests beside them would notice.
+const HOLD_SPREAD: u64 = 1000;
+/// From one hold to the next; the spread over the golden ratio, which leaves no gap and no cluster.
+const HOLD_STEP: u64 = 618;
 /// Most refusals that a worker holds at once; further ones are answered without delay.
 const HELD_LIMIT: usize = 1024;
 
@@ -78,7 +83,7 @@ pub struct Gateway {
     cutting: Cell<bool>,
     guesses: Arc<Guesses>,
     held: Cell<usize>,
-    hold_turn: Cell<u32>,
+    hold_spread: Cell<u64>,
     draining: Cell<bool>,
     drain_begins: Notify,
 }
@@ -109,7 +114,7 @@ impl Gateway {
             cutting: Cell::new(false),
             guesses,
             held: Cell::new(0),
-            hold_turn: Cell::new(0),
+            hold_spread: Cell::new(0),
             draining: Cell::new(false),
             drain_begins: Notify::new(),
         })
@@ -189,8 +194,7 @@ impl Gateway {
             return Err(Refusal::BodyTooLarge.into());
         }
         // Only now: whoever cannot prove himself takes no place from those who can.
-        let place = Arc::clone(&route.room).try_acquire_owned();
-        record.takes_place(place.map_err(|_| Refusal::Overloaded)?);
+        record.takes_place(route.room.enter().ok_or(Refusal::Overloaded)?);
         let verified = Verified {
             head,
             authority: reading.authority,
@@ -280,10 +284,11 @@ impl Gateway {
             return;
         }
         let _held = Held::new(&self.held);
-        let turn = self.hold_turn.get();
-        self.hold_turn.set((turn + 1) % HOLD_STEPS);
+        let spread = (self.hold_spread.get() + HOLD_STEP) % HOLD_SPREAD;
+        self.hold_spread.set(spread);
         tokio::select! {
-            () = self.timers.alarm(HOLD + TICK * turn) => {}
+            // Not one of our own timers: on their ticks many would come back at once again.
+            () = tokio::time::sleep(HOLD + Duration::from_millis(spread)) => {}
             () = begins => {}
         }
     }

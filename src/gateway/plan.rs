@@ -11,8 +11,8 @@ use http::HeaderValue;
 use http::uri::PathAndQuery;
 use ipnet::IpNet;
 
+use super::room::Room;
 use super::upstream::{Health, Places};
-use tokio::sync::Semaphore;
 
 use crate::route::Table;
 use crate::verify::Scheme;
@@ -43,7 +43,8 @@ pub struct FailureLimit {
 
 impl Plan {
     /// Takes over what is known and in use of upstreams that the old plan has as well: which endpoints are good, and
-    /// how many connections there are. Has to happen before the new plan is put into force.
+    /// how many connections there are; and how many requests are in flight on routes of the same name. Has to happen
+    /// before the new plan is put into force.
     ///
     /// Upstreams are the same where their endpoints and the case of their header names are. A limit on connections
     /// that the old plan did not have counts from now on only.
@@ -59,6 +60,11 @@ impl Plan {
             upstream.places = Arc::clone(&old.places);
             let (limit, queue) = upstream.care.places();
             upstream.places.resize(limit, queue);
+        }
+        for route in &mut self.routes {
+            if let Some(old) = old.routes.iter().find(|old| old.name == route.name) {
+                route.room.inherit(&old.room);
+            }
         }
     }
 }
@@ -128,8 +134,8 @@ pub struct RoutePlan {
     pub forwarding: Forwarding,
     /// Largest body, in bytes.
     pub body_cap: u64,
-    /// Verified requests that may still come in, over all workers.
-    pub room: Arc<Semaphore>,
+    /// Verified requests in flight.
+    pub room: Room,
     /// Its timeouts.
     pub timeouts: RouteTimeouts,
     /// What a refused sender sees.

@@ -8,12 +8,12 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::Gateway;
 use super::plan::RoutePlan;
 use super::reason::{Outcome, Refusal, Stop, challenge_position};
+use super::room::RoomPlace;
 use super::snapshot::Snapshot;
 use super::source::Client;
 use super::upload::Tally;
@@ -39,7 +39,7 @@ pub(super) struct Record {
     upstream_used: bool,
     pub(super) tally: Rc<Tally>,
     /// Its place among the requests in flight on its route.
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<RoomPlace>,
     /// How it ended, and why; nothing while nobody has said so.
     end: Option<(Outcome, Option<&'static str>)>,
 }
@@ -112,7 +112,7 @@ impl Record {
     }
 
     /// It is in flight on its route until it ends.
-    pub(super) fn takes_place(&mut self, place: OwnedSemaphorePermit) {
+    pub(super) fn takes_place(&mut self, place: RoomPlace) {
         self.metrics().in_flight.inc();
         self.place = Some(place);
     }

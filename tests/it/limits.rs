@@ -414,12 +414,16 @@ fn so_many_requests_may_be_in_flight_on_a_route() {
         released.lock().unwrap().recv_timeout(PATIENCE).unwrap();
         Reply::Ok("late")
     });
-    let gateway = Gateway::with(&backend, "", "limits: { requests: 2 }");
+    let mut gateway = Gateway::with(&backend, "", "limits: { requests: 2 }");
     let mut held = [gateway.connect(), gateway.connect_plain()];
     for (number, connection) in held.iter_mut().enumerate() {
         connection.post(&token_line(), b"{}");
         backend.wait_for(number + 1);
     }
+    // They count on under another configuration.
+    let url = format!("http://{}", backend.address());
+    let again = crate::support::text(&url, "", "limits: { requests: 2 }");
+    gateway.reload(&again).unwrap();
     let in_flight = |count: u8| {
         gateway.wait_for_metric(&format!(
             "countersign_requests_in_flight{{route=\"redox\"}} {count}"

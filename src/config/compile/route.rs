@@ -1,9 +1,5 @@
 //! Routes: names, patterns, verification.
 
-use std::sync::Arc;
-
-use tokio::sync::Semaphore;
-
 use super::limits;
 use super::limits::{General, RouteLimits};
 use super::listener::Listeners;
@@ -16,6 +12,7 @@ use crate::config::document::{Document, Route, Verify};
 use crate::config::label::{default_names, label_problem};
 use crate::config::secret;
 use crate::config::words::{Challenge, OnReject, Reply, SchemeName};
+use crate::gateway::Room;
 use crate::gateway::plan::{OnReject as PlanOnReject, Plan, RoutePlan};
 use crate::route::{Conflict, Pattern, PatternError, Table};
 use crate::verify::{ChallengePolicy, Redox, ReplyFormat, Scheme};
@@ -68,7 +65,7 @@ pub(super) fn compile(
             upstream,
             forwarding,
             body_cap: limits.body,
-            room: Arc::new(Semaphore::new(limits.requests)),
+            room: Room::new(limits.requests),
             timeouts: limits.timeouts,
             on_reject: match route.on_reject {
                 OnReject::Respond => PlanOnReject::Respond,

@@ -17,7 +17,7 @@ use super::document::TokenEntry;
 use super::interpolate::is_name;
 use super::label::label_problem;
 use super::mask::looks_secret;
-use super::tree::item_path;
+use super::tree::{HIDDEN, item_path, may_be_secret};
 use super::value::{self, point_in_time, time_text};
 use super::{Unusable, diagnostic};
 use crate::verify::{DIGEST_LENGTH, Token, TokenSet, UnixTime};
@@ -240,7 +240,12 @@ impl Reader<'_, '_, '_> {
         let parsed = point_in_time(text);
         if parsed.is_none() {
             let path = format!("{}.not_after", self.path);
-            let found = format!("the date {}", self.context.shown(&path));
+            let found = if may_be_secret(&path, text) {
+                self.context.hide(&path);
+                HIDDEN.to_owned()
+            } else {
+                format!("the date {}", self.context.shown(&path))
+            };
             self.context.error(&path, found, value::TIME);
         }
         parsed.map(Some)
