@@ -71,6 +71,11 @@ impl Reloader {
         self.reading = Some((trigger, reading));
     }
 
+    /// The files of the last reading.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        self.files.clone()
+    }
+
     /// Whether a reading is under way.
     pub(super) fn is_reading(&self) -> bool {
         self.reading.is_some()

@@ -90,13 +90,16 @@ impl Successor {
     /// Safe, until it has completed.
     pub(super) async fn ready(&mut self) -> bool {
         let told = timeout_at(self.deadline, &mut self.ready).await;
-        let ready = matches!(told, Ok(Ok(true)));
-        if !ready {
-            // It is ending, or as good as dead; what it leaves behind is cleared away.
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-        ready
+        matches!(told, Ok(Ok(true)))
+    }
+
+    /// Ends what has ended or is stuck, and clears away what it leaves behind.
+    pub(super) fn give_up(mut self) {
+        let _ = self.child.kill();
+        // A process that waits for a dead disk does not end at once even so. Where no thread can be had, its entry stays
+        // in the table of processes.
+        let thread = std::thread::Builder::new().name("successor".to_owned());
+        let _ = thread.spawn(move || self.child.wait());
     }
 }
 

@@ -155,21 +155,27 @@ impl<'s> Supervisor<'s> {
                             apply(self.serving, reading);
                             self.watch.tried(watched(self.serving, contents));
                         }
-                        Err(trigger) => give_up(self.serving, trigger),
+                        Err(trigger) => {
+                            give_up(self.serving, trigger);
+                            // As they are now they are not read again by themselves.
+                            let contents = contents(self.reloader.files());
+                            self.watch.tried(watched(self.serving, contents));
+                        }
                     }
                     if !self.reloader.is_reading() {
                         manager::ready();
                     }
                 }
                 ready = ready(&mut self.successor) => {
-                    self.successor = None;
+                    let successor = self.successor.take();
                     if ready {
                         tracing::info!("the successor serves");
                         // It answers on the same address, and knows that it is ready.
                         self.serving.end_admin();
                         return End::Told;
                     }
-                    tracing::error!("the successor ended before it could serve; this process goes on");
+                    successor.into_iter().for_each(Successor::give_up);
+                    tracing::error!("the successor ended before it could serve, or took too long; this process goes on");
                 }
                 () = tokio::time::sleep_until(look), if self.watchdog.is_some() => {
                     // Twice as often as has to be, as sd_watchdog_enabled(3) advises.

@@ -239,6 +239,11 @@ impl Shape {
             });
             return false;
         }
+        if may_be_secret(&at.path, &scalar.raw) {
+            findings.hide(at.mark);
+            findings.add(Finding::error(at, HIDDEN, expectation(forms)));
+            return false;
+        }
         let found = match &scalar.value {
             Value::Null => "nothing".to_owned(),
             Value::Bool(_) => format!("the truth value {}", quoted(&scalar.raw)),

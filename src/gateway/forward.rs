@@ -47,7 +47,8 @@ pub(super) struct Answered {
 /// Sends a verified request to the route's upstream and waits for the head of the answer.
 ///
 /// # Errors
-/// Whose fault it is that there is none.
+/// Whose fault it is that there is none. Where there is no connection to send it on, what was not read of the body is
+/// in `unread`.
 ///
 /// # Cancel safety
 /// When dropped, the upstream connection is reset and the request is not completed.
@@ -57,6 +58,7 @@ pub(super) async fn forward(
     gateway: &Gateway,
     route: &RoutePlan,
     record: &mut Record,
+    unread: &mut Option<RequestBody>,
 ) -> Result<Answered, Stop> {
     let snapshot = Rc::clone(&record.snapshot);
     let upstream = snapshot
@@ -65,7 +67,7 @@ pub(super) async fn forward(
     record.asks_upstream();
     let deadline = gateway.timers().alarm(route.timeouts.response);
     let request = outbound(&permit, verified, gateway, route, upstream, record)?;
-    let exchange = exchange(request, upstream, route);
+    let exchange = exchange(request, upstream, route, unread);
     let (response, lease) = tokio::select! {
         biased;
         outcome = exchange => outcome.map_err(|stop| record.tally.body_fault.get().unwrap_or(stop))?,
@@ -84,12 +86,19 @@ async fn exchange(
     mut request: Request<Upload>,
     upstream: &Upstream,
     route: &RoutePlan,
+    unread: &mut Option<RequestBody>,
 ) -> Result<(Response<Incoming>, Lease), Stop> {
     let began = Instant::now();
     loop {
         let (mut lease, fresh) = match upstream.reuse() {
             Some(lease) => (lease, false),
-            None => (upstream.connect(&route.timeouts).await?, true),
+            None => match upstream.connect(&route.timeouts).await {
+                Ok(lease) => (lease, true),
+                Err(stop) => {
+                    *unread = request.into_body().into_rest();
+                    return Err(stop);
+                }
+            },
         };
         match lease.send(request).await {
             Ok(response) => return Ok((response, lease)),

@@ -202,7 +202,7 @@ impl Gateway {
             rest: body.take(),
             length,
         };
-        forward(permit, verified, self, route, record)
+        forward(permit, verified, self, route, record, body)
             .await
             .map(|answered| Arrival::Forwarded(Box::new(answered)))
     }

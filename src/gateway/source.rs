@@ -197,4 +197,47 @@ mod tests {
             assert_eq!(client(peer, &headers).tls, *expected, "{peer} {lines:?}");
         }
     }
+
+    /// What the sender writes in front of what the proxy adds, in whatever spelling, changes nothing.
+    #[test]
+    fn no_spelling_of_a_sender_outdoes_the_proxy() {
+        use proptest::prelude::*;
+        let piece = prop_oneof![
+            Just("10.0.0.7"),
+            Just("fd00::1"),
+            Just("192.0.2.66"),
+            Just("[2001:db8::66]:443"),
+            Just("::ffff:10.0.0.9"),
+            Just("unknown"),
+            Just(","),
+            Just(" "),
+            Just("\t"),
+            Just("\""),
+            Just(";"),
+            Just("%00"),
+            Just("10.0.0.7:"),
+            Just("0x0a.1"),
+        ];
+        let line = proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat());
+        let lines = proptest::collection::vec(line, 0..4);
+        let real = prop_oneof![
+            Just("203.0.113.5"),
+            Just("2001:db8::5"),
+            Just("172.16.0.1:99")
+        ];
+        let spoof = (lines, real, any::<bool>(), 0..3_usize);
+        proptest!(|((mut lines, real, same_line, hops) in spoof)| {
+            match lines.last_mut().filter(|_| same_line) {
+                // As nginx and HAProxy add it, and as load balancers of the clouds do.
+                Some(last) => { last.push_str(", "); last.push_str(real); }
+                None => lines.push(real.to_owned()),
+            }
+            for _ in 0..hops {
+                lines.push("10.1.1.1".to_owned());
+            }
+            let headers: Vec<_> = lines.iter().map(|line| ("x-forwarded-for", line.as_str())).collect();
+            let expected = parse(real.as_bytes()).unwrap();
+            prop_assert_eq!(client("10.0.0.1", &headers).address, expected);
+        });
+    }
 }

@@ -163,6 +163,11 @@ pub(super) struct Upload {
 }
 
 impl Upload {
+    /// What has not been read of it.
+    pub(super) fn into_rest(self) -> Option<RequestBody> {
+        self.rest
+    }
+
     pub(super) fn new(
         ahead: Vec<Bytes>,
         rest: Option<RequestBody>,

@@ -44,10 +44,13 @@ pub(super) struct Activity {
     keep_alive: Duration,
     request_head: Duration,
     send_stall: Duration,
+    first_request: Duration,
     alarm: Alarm,
     stall: RefCell<Option<Alarm>>,
     phase: Cell<Phase>,
     began: Cell<Instant>,
+    /// The first bytes of a next head are here, and not all of it.
+    head_open: Cell<bool>,
     /// Whether a request has ever come.
     used: Cell<bool>,
     requests: Cell<usize>,
@@ -93,10 +96,12 @@ impl Activity {
             keep_alive: limits.keep_alive,
             request_head: limits.request_head,
             send_stall: limits.send_stall,
+            first_request: FIRST_REQUEST.min(limits.drain / 2),
             alarm: timers.alarm(limits.keep_alive),
             stall: RefCell::new(None),
             phase: Cell::new(Phase::Idle),
             began: Cell::new(Instant::now()),
+            head_open: Cell::new(false),
             used: Cell::new(false),
             requests: Cell::new(0),
             unanswered_heads: Cell::new(0),
@@ -133,11 +138,13 @@ impl Activity {
     }
 
     /// Completes when telling the peer to go breaks nothing off: its first request and one whose head has begun are
-    /// waited for, within their time. To be polled whenever the connection is.
+    /// waited for, within their time and half of the drain's. To be polled whenever the connection is.
     pub(super) async fn nothing_on_its_way(&self) {
-        let moment = self.timers.alarm(FIRST_REQUEST);
+        let moment = self.timers.alarm(self.first_request);
         poll_fn(|cx| match self.phase.get() {
             Phase::Head => Poll::Pending,
+            // hyper answers what it has begun with, and no head behind that.
+            _ if self.head_open.get() || self.head_lost() => Poll::Pending,
             Phase::Idle if !self.used.get() => moment.poll_rung(cx),
             Phase::Idle | Phase::Message => Poll::Ready(()),
         })
@@ -226,6 +233,7 @@ impl Activity {
 
     /// Nothing of a next request has come.
     pub(super) fn between_messages(&self) {
+        self.head_open.set(false);
         if self.requests.get() == 0 && self.phase.get() != Phase::Idle {
             self.phase.set(Phase::Idle);
             self.alarm.set(self.keep_alive);
@@ -234,6 +242,7 @@ impl Activity {
 
     /// The first bytes of a head have come, not all of it.
     pub(super) fn head_began(&self) {
+        self.head_open.set(true);
         if self.phase.get() != Phase::Head {
             self.phase.set(Phase::Head);
             self.began.set(Instant::now());
@@ -243,6 +252,7 @@ impl Activity {
 
     /// A whole head was passed on.
     pub(super) fn head_passed(&self) {
+        self.head_open.set(false);
         if self.phase.get() != Phase::Head {
             self.began.set(Instant::now());
         }
@@ -398,8 +408,14 @@ impl Drop for InFlight {
             && self.0.unanswered_heads.get() == 0
             && self.0.phase.get() == Phase::Message
         {
-            self.0.phase.set(Phase::Idle);
-            self.0.alarm.set(self.0.keep_alive);
+            // A head that began while this one was dealt with has its time from here on.
+            let (phase, time) = if self.0.head_open.get() {
+                (Phase::Head, self.0.request_head)
+            } else {
+                (Phase::Idle, self.0.keep_alive)
+            };
+            self.0.phase.set(phase);
+            self.0.alarm.set(time);
         }
     }
 }

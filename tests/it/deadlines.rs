@@ -94,6 +94,28 @@ fn a_head_has_one_deadline() {
     );
 }
 
+/// One that came along with a whole request before it has no more time.
+#[test]
+fn half_a_head_behind_a_request_has_its_deadline() {
+    let backend = Backend::ok();
+    let gateway = Gateway::with(&backend, &timeouts("request_head: 400ms"), "");
+    let began = Instant::now();
+    let whole = format!(
+        "POST /redox HTTP/1.1\r\nHost: a\r\n{}Content-Length: 2\r\n\r\n{{}}",
+        token_line()
+    );
+    let mut connection = gateway.connect();
+    connection.send(whole + "POST /redox HTTP/1.1\r\nHo");
+    assert_eq!(connection.answer().status, 200);
+    assert_eq!(connection.answer().is_own().status, 408);
+    assert!(connection.is_closed());
+    assert!(began.elapsed() < SOON);
+    assert_eq!(
+        gateway.finish().outcomes(),
+        [("forwarded", ""), ("rejected", "read_timeout")]
+    );
+}
+
 /// Over HTTP/2 as well: a head in frames that never end, and a frame that never does.
 #[test]
 fn a_head_has_one_deadline_over_http2() {

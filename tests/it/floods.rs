@@ -80,6 +80,50 @@ fn frames_that_carry_no_request_are_bounded() {
     }
 }
 
+/// RFC 9113 §6.9.1: a window may not grow beyond 2^31-1, and nobody's count may wrap around. RFC 9113 §6.5.2 for the
+/// setting.
+#[test]
+fn windows_that_overflow_end_what_they_belong_to() {
+    const FLOW_CONTROL_ERROR: u8 = 3;
+    let backend = Backend::with(|_| Reply::Hang);
+    let gateway = Gateway::before(&backend);
+    let grow = |stream| frame(WINDOW_UPDATE, 0, stream, &[0x7f, 0xff, 0xff, 0xff]);
+    assert_eq!(ends_with(&gateway, &grow(0)), Some(FLOW_CONTROL_ERROR));
+    // The RFC wants a FLOW_CONTROL_ERROR here as well; h2 calls it a PROTOCOL_ERROR.
+    let setting = frame(SETTINGS, 0, 0, &[0, 4, 0x80, 0, 0, 0]);
+    assert!(ends_with(&gateway, &setting).is_some());
+
+    let mut frames = Frames::connect(gateway.tls_address(), &[]);
+    let open = frame(HEADERS, END_HEADERS, 1, &head());
+    frames.connection.send([open, grow(1)].concat());
+    let reset = loop {
+        let frame = frames.next().unwrap();
+        assert_ne!(frame.kind, GOAWAY, "one stream's window is its own affair");
+        if frame.kind == RST_STREAM {
+            break frame;
+        }
+    };
+    assert_eq!(reset.payload, [0, 0, 0, FLOW_CONTROL_ERROR]);
+    is_served(&gateway);
+}
+
+/// One large field in the table of HPACK and thousands of references to it: some kilobytes that would become many
+/// megabytes.
+#[test]
+fn a_small_block_that_unfolds_to_a_large_head_is_refused() {
+    let backend = Backend::ok();
+    let gateway = Gateway::before(&backend);
+    // A literal that is kept (RFC 7541 §6.2.1), then indexed fields (§6.1), of which 62 is the first that is kept.
+    let value = vec![b'x'; 4000];
+    let mut kept = block(&[(b"x-bomb", &value)]);
+    kept[0] = 0x40;
+    let bomb = [head(), kept, vec![0x80 | 62; 8000]].concat();
+    let open = frame(HEADERS, END_HEADERS | END_STREAM, 1, &bomb);
+    assert_eq!(ends_with(&gateway, &open), Some(ENHANCE_YOUR_CALM));
+    is_served(&gateway);
+    assert_eq!(backend.requests().len(), 0);
+}
+
 /// Gives a stream up.
 type GiveUp = fn(u32) -> Vec<u8>;
 

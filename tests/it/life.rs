@@ -234,7 +234,8 @@ fn a_successor_takes_over_without_a_refused_connection() {
     std::fs::rename(&copy, place.path("good")).unwrap();
     std::os::unix::fs::symlink("/bin/false", &copy).unwrap();
     program.signal("-USR2");
-    program.says("the successor ended before it could serve; this process goes on");
+    program
+        .says("the successor ended before it could serve, or took too long; this process goes on");
     std::fs::remove_file(&copy).unwrap();
     std::fs::rename(place.path("good"), &copy).unwrap();
 

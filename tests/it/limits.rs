@@ -422,7 +422,7 @@ fn so_many_requests_may_be_in_flight_on_a_route() {
     }
     // They count on under another configuration.
     let url = format!("http://{}", backend.address());
-    let again = crate::support::text(&url, "", "limits: { requests: 2 }");
+    let again = text(&url, "", "limits: { requests: 2 }");
     gateway.reload(&again).unwrap();
     let in_flight = |count: u8| {
         gateway.wait_for_metric(&format!(

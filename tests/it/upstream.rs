@@ -63,9 +63,24 @@ const FINE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine";
 #[test]
 fn nobody_there_is_a_502() {
     let gateway = Gateway::towards(&dead(), "", "");
-    let answer = gateway.connect_plain().post(&token_line(), b"{}").answer();
-    assert_eq!(answer.is_own().status, 502);
-    assert_eq!(gateway.finish().outcomes(), [("error", "upstream_refused")]);
+    let mut connection = gateway.connect();
+    // The connection is kept: a sender that tries again during an outage needs no new handshake.
+    for body in [2, 10_000, 60_000] {
+        let answer = connection.post(&token_line(), &vec![b'x'; body]).answer();
+        assert_eq!(answer.is_own().status, 502);
+        assert_eq!(answer.value("connection"), None);
+    }
+    let large = connection
+        .post(&token_line(), &vec![b'x'; 1_000_000])
+        .answer();
+    assert_eq!(
+        (large.status, large.value("connection")),
+        (502, Some("close"))
+    );
+    assert_eq!(
+        gateway.finish().outcomes(),
+        [("error", "upstream_refused"); 4]
+    );
 }
 
 /// At whichever byte the upstream resets: one delivery, on a new connection and on a reused one.

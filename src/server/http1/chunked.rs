@@ -237,4 +237,74 @@ mod tests {
             assert_eq!(whole(&body[..body.len() - 1]), Ok(usize::MAX));
         }
     }
+
+    /// A reading of the same grammar that has all of the body before it and goes line by line; how long the body is, or
+    /// nothing where it is not whole or broken.
+    fn plainly(mut body: &[u8]) -> Option<usize> {
+        let whole = body.len();
+        fn line<'b>(body: &mut &'b [u8]) -> Option<&'b [u8]> {
+            let end = body.windows(2).position(|pair| pair == b"\r\n")?;
+            let line = &body[..end];
+            *body = &body[end + 2..];
+            let controls = line
+                .iter()
+                .any(|byte| byte.is_ascii_control() && *byte != b'\t');
+            (!controls).then_some(line)
+        }
+        loop {
+            let size = line(&mut body)?;
+            let size = size.split(|byte| *byte == b';').next()?;
+            let valid = (1..=16).contains(&size.len()) && size.iter().all(u8::is_ascii_hexdigit);
+            let size = std::str::from_utf8(size).ok().filter(|_| valid)?;
+            let size = usize::try_from(u64::from_str_radix(size, 16).ok()?).ok()?;
+            if size == 0 {
+                break;
+            }
+            body = body.get(size..)?.strip_prefix(b"\r\n")?;
+        }
+        loop {
+            let trailer = line(&mut body)?;
+            if trailer.is_empty() {
+                return Some(whole - body.len());
+            }
+            let name = trailer.split(|byte| *byte == b':').next()?;
+            let named = !name.is_empty() && name.len() < trailer.len();
+            if !named || !name.iter().all(|byte| is_token(*byte)) {
+                return None;
+            }
+        }
+    }
+
+    #[test]
+    fn reads_as_a_plain_reading_does_however_it_is_cut() {
+        use proptest::prelude::*;
+        let piece = prop_oneof![
+            3 => Just(&b"\r\n"[..]),
+            2 => Just(&b"0\r\n\r\n"[..]),
+            2 => Just(&b"3\r\nabc\r\n"[..]),
+            1 => Just(&b"0A;x=y\r\n0123456789\r\n"[..]),
+            1 => Just(&b"0\r\nA: b\r\n"[..]),
+            1 => Just(&b"\r"[..]),
+            1 => Just(&b"\n"[..]),
+            1 => Just(&b"0"[..]),
+            1 => Just(&b"1"[..]),
+            1 => Just(&b"f"[..]),
+            1 => Just(&b":"[..]),
+            1 => Just(&b";"[..]),
+            1 => Just(&b" "[..]),
+            1 => Just(&b"\xff"[..]),
+            1 => Just(&b"FFFFFFFFFFFFFFFF"[..]),
+        ];
+        let body = proptest::collection::vec(piece, 0..10).prop_map(|pieces| pieces.concat());
+        let config = ProptestConfig::with_cases(4096);
+        proptest!(config, |(body in body, cut in 1..9_usize)| {
+            let mut chunked = Chunked::new();
+            let mut taken: Result<usize, Fault> = Ok(0);
+            for piece in body.chunks(cut) {
+                taken = taken.and_then(|taken| Ok(taken + chunked.follow(piece)?));
+            }
+            let read = taken.ok().filter(|_| chunked.is_done());
+            prop_assert_eq!(read, plainly(&body));
+        });
+    }
 }

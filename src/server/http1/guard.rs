@@ -164,6 +164,13 @@ impl<S> Guard<S> {
         self.activity.poll_answered(cx).map(Ok)
     }
 
+    /// Starts the time of a head that is half here.
+    fn note_half_head(&self) {
+        if self.held.len() > self.cleared && matches!(self.place, Place::Head { .. }) {
+            self.activity.head_began();
+        }
+    }
+
     fn give_cleared(&mut self, out: &mut ReadBuf<'_>) {
         let length = self.cleared.min(out.remaining());
         out.put_slice(self.held.get(..length).unwrap_or_default());
@@ -210,6 +217,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                         .extend_from_slice(checked.get(passed..).unwrap_or_default());
                     out.set_filled(before + passed);
                     if passed > 0 {
+                        this.note_half_head();
                         return Poll::Ready(Ok(()));
                     }
                 } else {
@@ -224,9 +232,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 this.cleared = this.inspect(&held);
                 this.held = held;
             }
-            if !this.held.is_empty() && matches!(this.place, Place::Head { .. }) {
-                this.activity.head_began();
-            }
+            this.note_half_head();
         }
     }
 }
