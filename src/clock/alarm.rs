@@ -15,6 +15,10 @@ use tokio::time::Instant;
 
 use super::TICK;
 
+/// Alarms that ring one right after the other. Where a thousand are due in the same tick, what is ready otherwise has its
+/// turn in between.
+const AT_ONCE: usize = 4;
+
 /// Slots of the wheel: about 102 seconds in one turn. Later alarms go round more than once.
 const SLOTS: usize = 1024;
 
@@ -106,15 +110,24 @@ impl Timers {
             // A worker that was held up turns as often as it missed, else its alarms would stay late for good.
             while turned_until + TICK <= Instant::now() {
                 turned_until += TICK;
-                self.turn();
+                self.turn().await;
             }
         }
     }
 
-    fn turn(&self) {
-        let ringing = self.shared.wheel.borrow_mut().turn();
-        // Woken outside the borrow: a waker may run code that sets an alarm.
-        ringing.into_iter().for_each(Waker::wake);
+    /// Whom a tick wakes. To be woken outside the borrow: a waker may run code that sets an alarm.
+    fn turned(&self) -> Vec<Waker> {
+        self.shared.wheel.borrow_mut().turn()
+    }
+
+    async fn turn(&self) {
+        let ringing = self.turned();
+        for (count, waker) in (1_usize..).zip(ringing) {
+            waker.wake();
+            if count.is_multiple_of(AT_ONCE) {
+                tokio::task::yield_now().await;
+            }
+        }
     }
 }
 
@@ -286,7 +299,7 @@ mod tests {
     }
 
     fn turn(timers: &Timers, ticks: u32) {
-        (0..ticks).for_each(|_| timers.turn());
+        (0..ticks).for_each(|_| timers.turned().into_iter().for_each(Waker::wake));
     }
 
     #[test]

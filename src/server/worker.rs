@@ -163,6 +163,8 @@ async fn accept<H: Handler>(share: Share, services: Rc<Services<H>>) {
             open.end = service.serve(stream, door, peer).await;
             drop((open, hold, place));
         });
+        // A rush of new connections takes turns with the requests of those that are in.
+        tokio::task::yield_now().await;
     }
 }
 

@@ -44,7 +44,9 @@ public class JavaClient {
             var known = BodyPublishers.ofByteArray(bytes);
             var unknown = BodyPublishers.ofInputStream(() -> new ByteArrayInputStream(bytes));
             check(client.send(message(TOKEN, known, false), text), version, 200, "stored");
-            check(client.send(message(TOKEN, known, true), text), version, 200, "stored");
+            // Nothing to be expected of a message without content (RFC 9110 section 10.1.1), and Java waits for ever where
+            // the final answer comes at once.
+            check(client.send(message(TOKEN, known, size > 0), text), version, 200, "stored");
             check(client.send(message(TOKEN, unknown, false), text), version, 200, "stored");
         }
         for (var token : new String[] {WRONG, null}) {

@@ -35,7 +35,9 @@ def one_by_one(http2):
             check(answer, 200, "stored")
             assert answer.http_version == ("HTTP/2" if http2 else "HTTP/1.1")
             check(client.post(URL, content=pieces(size), headers=GOOD), 200, "stored")
-        for body in (b"{}", b"x" * 1_000_000):
+        # Over HTTP/2, httpcore looks for no answer while the server's window is closed to its body, as it is to a refused
+        # one beyond 64 KiB.
+        for body in (b"{}", b"x" * (60_000 if http2 else 1_000_000)):
             check(client.post(URL, content=body, headers=WRONG), 401)
             check(client.post(URL, content=body), 401)
         # A refused message does not spoil what comes after it.
