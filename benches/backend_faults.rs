@@ -106,10 +106,7 @@ fn show(scale: &Scale, promises: &mut Promises) -> Result<()> {
     {
         println!("  upstream_errors_total {kind}: {count}");
     }
-    promises.that(
-        gateway.output.panics.load(Ordering::SeqCst) == 0,
-        "no panic in the log",
-    );
+    gateway.output.judge(promises);
     Ok(())
 }
 

@@ -102,10 +102,7 @@ fn show(scale: &Scale, promises: &mut Promises) -> Result<()> {
         mib(resident(gateway.id())?)
     );
     measured.judge(promises);
-    promises.that(
-        gateway.output.panics.load(Ordering::SeqCst) == 0,
-        "no panic in the log",
-    );
+    gateway.output.judge(promises);
     Ok(())
 }
 

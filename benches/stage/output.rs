@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use memchr::memmem::find;
 
+use super::Promises;
 use super::site::CANARIES;
 
 const KEPT: usize = 30;
@@ -19,8 +20,8 @@ const PIECE: usize = 256 * 1024;
 #[derive(Default)]
 pub(crate) struct Output {
     pub(crate) access_lines: AtomicU64,
-    pub(crate) panics: AtomicU64,
-    pub(crate) canaries: AtomicU64,
+    panics: AtomicU64,
+    canaries: AtomicU64,
     last: Mutex<VecDeque<String>>,
 }
 
@@ -42,6 +43,18 @@ impl Output {
         });
         std::thread::spawn(move || read(log, |whole| for_log.log(whole, &lines)));
         (output, said)
+    }
+
+    /// What is promised of everything that a gateway writes.
+    pub(crate) fn judge(&self, promises: &mut Promises) {
+        promises.that(
+            self.panics.load(Ordering::SeqCst) == 0,
+            "no panic in the log",
+        );
+        promises.that(
+            self.canaries.load(Ordering::SeqCst) == 0,
+            "no token and no body in what the gateway wrote",
+        );
     }
 
     fn log(&self, whole: &[u8], lines: &Sender<String>) {

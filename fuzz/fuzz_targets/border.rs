@@ -3,23 +3,12 @@
 
 #![no_main]
 
-use std::time::Duration;
-
 use countersign::server::ServerLimits;
-use countersign::server::fuzzing::pass;
+use countersign::server::fuzzing::{limits, pass};
 use httparse::{EMPTY_HEADER, Request, Status};
 use libfuzzer_sys::fuzz_target;
 
-const LIMITS: ServerLimits = ServerLimits {
-    header_bytes: 1024,
-    header_count: 16,
-    tls_handshake: Duration::ZERO,
-    request_head: Duration::ZERO,
-    keep_alive: Duration::ZERO,
-    send_stall: Duration::ZERO,
-    drain: Duration::ZERO,
-    preserve_header_case: false,
-};
+const LIMITS: ServerLimits = limits(1024, 16);
 
 /// One message as the reference reads it.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,25 +1,14 @@
 //! What we pass on, another parser reads to the same messages: target, fields, body, boundary for boundary.
 
-use std::time::Duration;
-
 use countersign::gateway::fuzzing::cross;
 use countersign::server::ServerLimits;
-use countersign::server::fuzzing::pass;
+use countersign::server::fuzzing::{limits, pass};
 use proptest::prelude::*;
 
 use crate::framing::every_request;
 use crate::support::readings::compare;
 
-const LIMITS: ServerLimits = ServerLimits {
-    header_bytes: 16 * 1024,
-    header_count: 100,
-    tls_handshake: Duration::ZERO,
-    request_head: Duration::ZERO,
-    keep_alive: Duration::ZERO,
-    send_stall: Duration::ZERO,
-    drain: Duration::ZERO,
-    preserve_header_case: false,
-};
+const LIMITS: ServerLimits = limits(16 * 1024, 100);
 
 #[test]
 fn node_reads_every_vector_that_passes_as_we_do() {
