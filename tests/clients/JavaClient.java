@@ -44,9 +44,10 @@ public class JavaClient {
             var known = BodyPublishers.ofByteArray(bytes);
             var unknown = BodyPublishers.ofInputStream(() -> new ByteArrayInputStream(bytes));
             check(client.send(message(TOKEN, known, false), text), version, 200, "stored");
-            // Nothing to be expected of a message without content (RFC 9110 section 10.1.1), and Java waits for ever where
-            // the final answer comes at once.
-            check(client.send(message(TOKEN, known, size > 0), text), version, 200, "stored");
+            // Java waits for ever where there is nothing to continue (RFC 9110 section 10.1.1), and where no 100 comes, as
+            // over HTTP/2 here and at nginx.
+            var expect = size > 0 && version == HttpClient.Version.HTTP_1_1;
+            check(client.send(message(TOKEN, known, expect), text), version, 200, "stored");
             check(client.send(message(TOKEN, unknown, false), text), version, 200, "stored");
         }
         for (var token : new String[] {WRONG, null}) {
