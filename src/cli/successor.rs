@@ -84,13 +84,19 @@ impl Successor {
         self.child.id()
     }
 
-    /// Completes when it serves (`true`), has ended before it could, or has taken too long.
+    /// Completes when it serves.
+    ///
+    /// # Errors
+    /// When it has ended before it could, or has taken too long.
     ///
     /// # Cancel safety
     /// Safe, until it has completed.
-    pub(super) async fn ready(&mut self) -> bool {
-        let told = timeout_at(self.deadline, &mut self.ready).await;
-        matches!(told, Ok(Ok(true)))
+    pub(super) async fn ready(&mut self) -> Result<(), &'static str> {
+        match timeout_at(self.deadline, &mut self.ready).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(_) => Err("ended before it could serve"),
+            Err(_) => Err("did not serve within two minutes"),
+        }
     }
 
     /// Ends what has ended or is stuck, and clears away what it leaves behind.

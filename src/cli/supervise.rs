@@ -59,7 +59,9 @@ impl Signals {
 
     /// The next one to stop; all others come too late.
     async fn stop(&mut self) {
-        while !matches!(self.next().await, Wish::Stop) {}
+        while !matches!(self.next().await, Wish::Stop) {
+            tracing::warn!("too late to reload or upgrade: this process is stopping");
+        }
     }
 }
 
@@ -82,7 +84,8 @@ pub(super) fn supervise(mut serving: Serving, rules: Rules) -> std::io::Result<b
             .await;
         manager::stopping();
         Ok::<_, std::io::Error>(match end {
-            End::Told => leave(&mut serving, &mut signals).await,
+            End::Told => leave(&mut serving, &mut signals, true).await,
+            End::Replaced => leave(&mut serving, &mut signals, false).await,
             End::Worker => {
                 tracing::error!("a worker ended unasked");
                 // The others finish what they have.
@@ -112,6 +115,8 @@ fn announce(serving: &Serving) {
 enum End {
     /// Somebody said so.
     Told,
+    /// A successor serves.
+    Replaced,
     /// A worker has ended by itself, which it does only when something is badly wrong.
     Worker,
 }
@@ -143,7 +148,13 @@ impl<'s> Supervisor<'s> {
         loop {
             tokio::select! {
                 wish = signals.next() => match wish {
-                    Wish::Stop => return End::Told,
+                    Wish::Stop => {
+                        if let Some(successor) = self.successor.take() {
+                            successor.give_up();
+                            tracing::warn!("the successor that was starting is ended as well");
+                        }
+                        return End::Told;
+                    }
                     Wish::Reload => self.read_again(Trigger::Signal),
                     Wish::Upgrade => self.upgrade(),
                 },
@@ -168,14 +179,14 @@ impl<'s> Supervisor<'s> {
                 }
                 ready = ready(&mut self.successor) => {
                     let successor = self.successor.take();
-                    if ready {
+                    let Err(why) = ready else {
                         tracing::info!("the successor serves");
                         // It answers on the same address, and knows that it is ready.
                         self.serving.end_admin();
-                        return End::Told;
-                    }
+                        return End::Replaced;
+                    };
                     successor.into_iter().for_each(Successor::give_up);
-                    tracing::error!("the successor ended before it could serve, or took too long; this process goes on");
+                    tracing::error!("the successor {why}; this process goes on");
                 }
                 () = tokio::time::sleep_until(look), if self.watchdog.is_some() => {
                     // Twice as often as has to be, as sd_watchdog_enabled(3) advises.
@@ -233,24 +244,25 @@ fn watched(serving: &Serving, contents: Contents) -> Contents {
     }
 }
 
-async fn ready(successor: &mut Option<Successor>) -> bool {
+async fn ready(successor: &mut Option<Successor>) -> Result<(), &'static str> {
     match successor {
         Some(successor) => successor.ready().await,
         None => std::future::pending().await,
     }
 }
 
-/// Readiness first, then the drain, then the end; a second signal cuts.
-async fn leave(serving: &mut Serving, signals: &mut Signals) -> bool {
+/// Readiness first, then the drain, then the end; a second signal to stop cuts. `told`: there has been a first one.
+async fn leave(serving: &mut Serving, signals: &mut Signals, mut told: bool) -> bool {
     serving.stop(Stop::Leave);
     let delay = serving.standing().drain_delay;
     if !delay.is_zero() {
         tracing::info!("no longer ready; draining follows");
-        tokio::select! {
-            () = tokio::time::sleep(delay) => {}
-            () = signals.stop() => {
-                tracing::warn!("told to stop again: cutting what is in flight");
-                serving.stop(Stop::Now);
+        let pause = tokio::time::sleep(delay);
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                () = &mut pause => break,
+                () = signals.stop() => if cut(serving, &mut told) { break },
             }
         }
     }
@@ -258,13 +270,23 @@ async fn leave(serving: &mut Serving, signals: &mut Signals) -> bool {
     serving.stop(Stop::Drain);
     loop {
         tokio::select! {
-            () = signals.stop() => {
-                tracing::warn!("told to stop again: cutting what is in flight");
-                serving.stop(Stop::Now);
-            }
+            () = signals.stop() => { cut(serving, &mut told); }
             left = serving.worker_ended() => if !left { return true },
         }
     }
+}
+
+/// A signal to stop while this process is stopping already: the first one asks for nothing more, the second cuts, and then
+/// this is `true`.
+fn cut(serving: &Serving, told: &mut bool) -> bool {
+    let again = std::mem::replace(told, true);
+    if again {
+        tracing::warn!("told to stop again: cutting what is in flight");
+        serving.stop(Stop::Now);
+    } else {
+        tracing::info!("told to stop: that is under way; once more cuts what is in flight");
+    }
+    again
 }
 
 /// For the start: sockets that were handed to this process, in any order.

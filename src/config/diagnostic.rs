@@ -179,8 +179,11 @@ fn counted(number: usize, noun: &str) -> String {
     format!("{number} {noun}{plural}")
 }
 
-/// A value from the file as a message repeats it: in backticks, in one line, not too long.
+/// A value from the file as a message repeats it: in backticks, in one line, not too long, and without what looks like a
+/// secret.
 pub(super) fn quoted(text: &str) -> String {
+    let masked = mask::line(text, 1, &[]).text;
+    let text = masked.as_str();
     let mut shown: String = text.escape_debug().take(QUOTE_LENGTH).collect();
     if text.escape_debug().count() > QUOTE_LENGTH {
         shown.push('…');

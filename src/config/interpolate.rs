@@ -1,7 +1,10 @@
 //! Variables in values: `${NAME}` and `${NAME:-default}`.
 //!
 //! A literal `${` is written `$${`. Keys are left alone, and so is `env` of a token, which takes a variable's name.
-//! What comes out of a variable is not looked at again, and no finding shows it.
+//! What comes out of a variable is not looked at again, and no finding shows it. The variable of a token gives its value to
+//! nothing else: names, paths and the like end up in logs and metrics.
+
+use std::collections::BTreeSet;
 
 use serde_yaml::Value;
 
@@ -14,17 +17,48 @@ use super::{Environment, Unusable};
 enum Problem {
     Unset(String),
     NotText(String),
+    Secret(String),
     Unfinished,
     Name,
 }
 
+/// Where values come from.
+struct Variables<'e> {
+    env: &'e dyn Environment,
+    /// Those that hold a token.
+    secret: BTreeSet<String>,
+}
+
 /// Puts variables into all values below `node`; takes out values that cannot be completed.
 pub(super) fn interpolate(node: &mut Node, env: &dyn Environment, findings: &mut Findings) {
-    walk(node, "", env, findings);
+    let mut secret = BTreeSet::new();
+    find_secret(node, "", &mut secret);
+    walk(node, "", &Variables { env, secret }, findings);
+}
+
+/// The variables that tokens come from.
+fn find_secret(node: &Node, path: &str, secret: &mut BTreeSet<String>) {
+    match &node.kind {
+        Kind::Scalar(scalar) => {
+            if is_variable_name(path) {
+                secret.insert(scalar.raw.clone());
+            }
+        }
+        Kind::List(items) => {
+            for item in items {
+                find_secret(&item.node, &item_path(path, item.index), secret);
+            }
+        }
+        Kind::Map(entries) => {
+            for entry in entries {
+                find_secret(&entry.node, &key_path(path, &entry.key), secret);
+            }
+        }
+    }
 }
 
 /// Whether the node can stay.
-fn walk(node: &mut Node, path: &str, env: &dyn Environment, findings: &mut Findings) -> bool {
+fn walk(node: &mut Node, path: &str, env: &Variables<'_>, findings: &mut Findings) -> bool {
     let mark = node.mark;
     let mut lost = false;
     match &mut node.kind {
@@ -52,7 +86,7 @@ fn is_variable_name(path: &str) -> bool {
     path.ends_with("].env") && path.contains(".tokens[")
 }
 
-fn complete(scalar: &mut Scalar, at: &At, env: &dyn Environment, findings: &mut Findings) -> bool {
+fn complete(scalar: &mut Scalar, at: &At, env: &Variables<'_>, findings: &mut Findings) -> bool {
     let Value::String(text) = &scalar.value else {
         return true;
     };
@@ -90,6 +124,12 @@ fn report(problem: &Problem, at: &At) -> Finding {
             ),
             "a variable that holds text",
         ),
+        Problem::Secret(name) => Finding::error(
+            at,
+            format!("the variable {}, which holds a token", quoted(name)),
+            "a variable of its own",
+        )
+        .help("a token belongs below `tokens` and nowhere else: names and paths are shown in logs and metrics"),
         Problem::Unfinished => Finding::error(at, "a `${` without its `}`", "`${NAME}`")
             .help("a `${` that stands for itself is written `$${`"),
         Problem::Name => Finding::error(
@@ -101,7 +141,7 @@ fn report(problem: &Problem, at: &At) -> Finding {
     }
 }
 
-fn expand(text: &str, env: &dyn Environment) -> Result<String, Problem> {
+fn expand(text: &str, env: &Variables<'_>) -> Result<String, Problem> {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
@@ -120,7 +160,7 @@ fn expand(text: &str, env: &dyn Environment) -> Result<String, Problem> {
     Ok(out)
 }
 
-fn variable(inner: &str, env: &dyn Environment) -> Result<String, Problem> {
+fn variable(inner: &str, env: &Variables<'_>) -> Result<String, Problem> {
     let (name, default) = match inner.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (inner, None),
@@ -128,8 +168,11 @@ fn variable(inner: &str, env: &dyn Environment) -> Result<String, Problem> {
     if !is_name(name) {
         return Err(Problem::Name);
     }
+    if env.secret.contains(name) {
+        return Err(Problem::Secret(name.to_owned()));
+    }
     // As in a shell, `:-` covers a variable that is set to nothing as well.
-    match (env.variable(name), default) {
+    match (env.env.variable(name), default) {
         (Ok(value), _) if !value.is_empty() => Ok(value),
         (Ok(_) | Err(Unusable::Unset), Some(default)) => Ok(default.to_owned()),
         (Ok(_) | Err(Unusable::Unset), None) => Err(Problem::Unset(name.to_owned())),
@@ -151,6 +194,10 @@ mod tests {
     #[test]
     fn puts_variables_in() {
         let env = Fake::with(&[("HOST", "10.0.0.1"), ("EMPTY", ""), ("DOLLAR", "${HOST}")]);
+        let env = Variables {
+            env: &env,
+            secret: BTreeSet::from(["TOKEN".to_owned()]),
+        };
         let cases = [
             ("plain", Ok("plain")),
             ("http://${HOST}:1", Ok("http://10.0.0.1:1")),
@@ -167,6 +214,7 @@ mod tests {
             ("${}", Err(Problem::Name)),
             ("${1A}", Err(Problem::Name)),
             ("${A B}", Err(Problem::Name)),
+            ("a-${TOKEN:-x}", Err(Problem::Secret("TOKEN".into()))),
         ];
         for (text, expected) in cases {
             assert_eq!(expand(text, &env), expected.map(String::from), "{text}");

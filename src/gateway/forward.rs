@@ -20,7 +20,7 @@ use super::headers::{self, Forwarded};
 use super::plan::{Forwarding, HeaderCase, HostRule, PathRule, RoutePlan};
 use super::reason::{Refusal, Stop, UpstreamError};
 use super::record::Record;
-use super::upload::Upload;
+use super::upload::{Tally, Upload};
 use super::upstream::{Lease, SendError, Upstream};
 use crate::clock::Alarm;
 use crate::server::RequestBody;
@@ -67,7 +67,7 @@ pub(super) async fn forward(
     record.asks_upstream();
     let deadline = gateway.timers().alarm(route.timeouts.response);
     let request = outbound(&permit, verified, gateway, route, upstream, record)?;
-    let exchange = exchange(request, upstream, route, unread);
+    let exchange = exchange(request, upstream, route, unread, &record.tally);
     let (response, lease) = tokio::select! {
         biased;
         outcome = exchange => outcome.map_err(|stop| record.tally.body_fault.get().unwrap_or(stop))?,
@@ -87,6 +87,7 @@ async fn exchange(
     upstream: &Upstream,
     route: &RoutePlan,
     unread: &mut Option<RequestBody>,
+    tally: &Tally,
 ) -> Result<(Response<Incoming>, Lease), Stop> {
     let began = Instant::now();
     loop {
@@ -100,6 +101,7 @@ async fn exchange(
                 }
             },
         };
+        tally.endpoint.set(Some(lease.endpoint()));
         match lease.send(request).await {
             Ok(response) => return Ok((response, lease)),
             Err(SendError::Failed(error)) => return Err(error.into()),

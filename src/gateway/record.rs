@@ -208,7 +208,12 @@ impl Drop for Record {
             upstream_duration: self.upstream,
             peer: self.peer.address,
             client: Some(self.client.address).filter(|_| !self.is_direct()),
-            upstream: upstream.map(|upstream| &*upstream.name),
+            upstream: upstream.map(|upstream| {
+                // The endpoint that got it, where one did.
+                let endpoint = self.tally.endpoint.get();
+                let endpoint = endpoint.and_then(|position| upstream.endpoints.get(position));
+                endpoint.map_or(&*upstream.name, |endpoint| &*endpoint.name)
+            }),
         });
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Tally {
     pub(super) body_fault: Cell<Option<Stop>>,
     /// Whether the sender's body has been read to its end.
     pub(super) body_done: Cell<bool>,
+    /// Position of the upstream's endpoint that it was last sent to.
+    pub(super) endpoint: Cell<Option<usize>>,
 }
 
 impl From<BodyFault> for Stop {

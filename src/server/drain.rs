@@ -26,6 +26,8 @@ pub(super) struct Drain {
 
 struct Shared {
     leaving: Cell<bool>,
+    closing: Cell<bool>,
+    closes: Notify,
     draining: Cell<bool>,
     begins: Notify,
     open: Cell<usize>,
@@ -36,6 +38,8 @@ impl Drain {
     pub(super) fn new() -> Self {
         let shared = Shared {
             leaving: Cell::new(false),
+            closing: Cell::new(false),
+            closes: Notify::new(),
             draining: Cell::new(false),
             begins: Notify::new(),
             open: Cell::new(0),
@@ -54,6 +58,20 @@ impl Drain {
     /// Whether answers close their connections.
     pub(super) fn is_leaving(&self) -> bool {
         self.shared.leaving.get()
+    }
+
+    /// From here on nobody is let in but those who have been accepted already.
+    pub(super) fn close_doors(&self) {
+        self.shared.closing.set(true);
+        self.shared.closes.notify_waiters();
+    }
+
+    /// Completes when nobody is let in any more, at once if so.
+    pub(super) async fn doors_closed(&self) {
+        let closes = self.shared.closes.notified();
+        if !self.shared.closing.get() {
+            closes.await;
+        }
     }
 
     pub(super) fn begin(&self) {

@@ -9,6 +9,8 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::drain::Drain;
+
 /// Connections the kernel keeps for us; capped by `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 /// Silence after which the kernel asks whether the peer still exists. Below the 350 s after which load balancers
@@ -101,15 +103,30 @@ impl Listener {
         })
     }
 
-    /// The next connection, once there is room for it; its room is held until the permit is dropped.
-    pub(super) async fn accept(&self) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
+    /// The next connection, once there is room for it; its room is held until the permit is dropped. Nothing once the doors
+    /// are closed.
+    pub(super) async fn accept(
+        &self,
+        drain: &Drain,
+    ) -> Option<(TcpStream, SocketAddr, Option<OwnedSemaphorePermit>)> {
         loop {
-            match self.socket.accept().await {
+            let accepted = tokio::select! {
+                biased;
+                () = drain.doors_closed() => return None,
+                accepted = self.socket.accept() => accepted,
+            };
+            match accepted {
                 Ok((stream, address)) => {
                     // After accepting, not before: a worker that only waits must not hold a place that another's
-                    // connection could have. Fails only when the semaphore is closed, which nobody does.
-                    let room = Arc::clone(&self.places).acquire_owned().await.ok();
-                    return (stream, address, room);
+                    // connection could have. Whoever waits here when the doors close is let in all the same: he has left
+                    // the kernel's queue, from which a next process would have taken him.
+                    let room = tokio::select! {
+                        biased;
+                        // Fails only when the semaphore is closed, which nobody does.
+                        room = Arc::clone(&self.places).acquire_owned() => room.ok(),
+                        () = drain.doors_closed() => None,
+                    };
+                    return Some((stream, address, room));
                 }
                 // The peer left while it waited: its business, not ours.
                 Err(error) if is_peers_fault(&error) => {}

@@ -76,7 +76,7 @@ pub(super) async fn work<H: Handler>(
     reached(&mut signal, Stop::Leave).await;
     drain.leave();
     reached(&mut signal, Stop::Drain).await;
-    accepting.iter().for_each(tokio::task::JoinHandle::abort);
+    drain.close_doors();
     for task in accepting {
         // Waits until the socket is closed, so that from here on nobody new comes in.
         let _ = task.await;
@@ -143,8 +143,8 @@ async fn accept<H: Handler>(share: Share, services: Rc<Services<H>>) {
             return;
         }
     };
-    loop {
-        let (stream, address, place) = listener.accept().await;
+    let drain = services.current().0.drain.clone();
+    while let Some((stream, address, place)) = listener.accept(&drain).await {
         let (service, settings) = services.current();
         let room = share.room.clone();
         let hold = service.drain.hold();

@@ -67,7 +67,7 @@ pub struct AccessEntry<'a> {
     pub peer: SocketAddr,
     /// The client that a trusted proxy spoke for; none where the peer is the client.
     pub client: Option<IpAddr>,
-    /// Name of the upstream, where one was involved.
+    /// The upstream's address that got the request; its first one, where none did; nothing where none was involved.
     pub upstream: Option<&'a str>,
 }
 

@@ -10,7 +10,8 @@ use countersign::server::Stop;
 
 use crate::support::frames::{Frames, GOAWAY};
 use crate::support::{
-    Backend, Connection, Gateway, PATIENCE, Place, Program, Reply, TOKEN, http2_post, text,
+    Backend, Connection, Environment, Gateway, PATIENCE, Place, Program, Reply, TOKEN, http2_post,
+    text,
 };
 
 fn token_line() -> String {
@@ -126,6 +127,44 @@ fn a_first_request_on_its_way_is_waited_for() {
     assert_eq!(gateway.finish().outcomes(), [("forwarded", ""); 4]);
 }
 
+/// Whoever was accepted and waits for room has left the kernel's queue: no next process could take him from there.
+#[test]
+fn whoever_waits_for_room_is_served_when_the_doors_close() {
+    let (backend, release) = held();
+    let text = text(&format!("http://{}", backend.address()), "workers: 1", "").replacen(
+        "insecure_plaintext: true",
+        "insecure_plaintext: true\n    max_connections: 1",
+        1,
+    );
+    let gateway = Gateway::from_text(&text, &Environment::default());
+    let (mut inside, mut waiting) = (gateway.connect_plain(), gateway.connect_plain());
+    for connection in [&mut inside, &mut waiting] {
+        connection.post(&token_line(), b"{}");
+    }
+    backend.wait_for(1);
+    // Until the gateway has accepted him he would be reset with the socket.
+    wait_until("nobody in the queue", || {
+        queued(gateway.plain_address()) == 0
+    });
+    gateway.stop(Stop::Drain);
+    backend.wait_for(2);
+    for connection in [&mut inside, &mut waiting] {
+        release.send(()).unwrap();
+        assert_eq!(connection.answer().status, 200);
+    }
+    drop((inside, waiting));
+    assert_eq!(gateway.finish().outcomes(), [("forwarded", ""); 2]);
+}
+
+/// Connections of a listening socket that nobody has accepted yet: `rx_queue` of its line in `/proc/net/tcp`.
+fn queued(address: SocketAddr) -> u32 {
+    let own = format!(":{:04X} 00000000:0000 0A ", address.port());
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let line = sockets.lines().find(|line| line.contains(&own)).unwrap();
+    let (_, queues) = line.split_once(&own).unwrap();
+    u32::from_str_radix(&queues[9..17], 16).unwrap()
+}
+
 /// A body that is still coming belongs to a request in flight.
 #[test]
 fn an_upload_finishes() {
@@ -209,6 +248,8 @@ fn the_program_drains_when_told_and_exits_0() {
     program.signal("-HUP");
     program.signal("-TERM");
     wait_until("a refusal", || refused(program.plain));
+    program.signal("-HUP");
+    program.says("too late to reload or upgrade: this process is stopping");
     release.send(()).unwrap();
     assert_eq!(connection.answer().text(), "late");
     assert_eq!(program.end(), Some(0));

@@ -147,8 +147,15 @@ fn where_all_are_passed_over_all_are_tried_and_success_brings_one_back() {
     assert_eq!((first.requests().len(), second.requests().len()), (3, 0));
 }
 
+/// Whether or not there are connections to them that could be used again.
 #[test]
 fn health_checks_take_endpoints_out_and_bring_them_back() {
+    for keep_alive in ["off", "1h"] {
+        taken_out_and_brought_back(keep_alive);
+    }
+}
+
+fn taken_out_and_brought_back(keep_alive: &str) {
     static STATUS: Mutex<&str> = Mutex::new("204 No Content");
     let answer = |request: &crate::support::Recorded| {
         if request.target != "/health" {
@@ -165,8 +172,11 @@ fn health_checks_take_endpoints_out_and_bring_them_back() {
             Reply::RawAndClose(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n".to_vec())
         }),
     );
-    let check = ", keep_alive: off, health_check: { path: /health, interval: 100ms, timeout: 5s, fall: 2, rise: 2 }";
-    let mut gateway = towards(&[primary.address(), backup.address()], check, "workers: 2");
+    let check = format!(
+        ", keep_alive: {keep_alive}, health_check: {{ path: /health, interval: 100ms, timeout: 5s, fall: 2, rise: 2 }}"
+    );
+    let addresses = [primary.address(), backup.address()];
+    let mut gateway = towards(&addresses, &check, "workers: 2");
     let up = |address: SocketAddr, up: u8| {
         format!(
             "countersign_upstream_up{{endpoint=\"http://{address}\",upstream=\"http://{}\"}} {up}",
@@ -197,6 +207,10 @@ fn health_checks_take_endpoints_out_and_bring_them_back() {
         assert!(Instant::now() < deadline, "checks go on");
         std::thread::yield_now();
     }
+    let story = gateway.finish();
+    let named: Vec<_> = story.lines.iter().map(|line| &line["upstream"]).collect();
+    let [primary, backup] = addresses.map(|address| format!("http://{address}"));
+    assert_eq!(named, [&primary, &backup, &primary]);
 }
 
 #[test]
@@ -330,6 +344,12 @@ fn a_connection_serves_as_many_requests_as_configured() {
             assert_eq!(post(&gateway).status, 200);
         }
         assert_eq!(backend.connections(), connections, "{more}");
+        for (state, count) in [("active", 0), ("idle", u8::from(more.is_empty()))] {
+            gateway.wait_for_metric(&format!(
+                "countersign_upstream_connections{{state=\"{state}\",upstream=\"http://{}\"}} {count}",
+                backend.address()
+            ));
+        }
         let requests = backend.requests();
         let closes = requests
             .iter()

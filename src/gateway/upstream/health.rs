@@ -122,6 +122,20 @@ impl Health {
         Some(healthy)
     }
 
+    /// Whether a connection to this endpoint may be used again: none of a worse endpoint than the first good one, nor of
+    /// one that is not good itself. Where none is good, all are alike.
+    pub(super) fn is_preferred(&self, position: usize) -> bool {
+        if self.endpoints.len() == 1 {
+            return true;
+        }
+        let good = |endpoint: &Mutex<Seen>| {
+            let seen = locked(endpoint);
+            !seen.down && seen.passed_over.is_none()
+        };
+        let best = self.endpoints.iter().position(good);
+        best.is_none_or(|best| best == position)
+    }
+
     /// Whether active checks have found it down.
     pub(super) fn is_down(&self, position: usize) -> bool {
         self.endpoints

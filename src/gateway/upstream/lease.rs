@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::super::plan::{HeaderCase, UpstreamPlan};
 use super::super::reason::UpstreamError;
 use super::super::upload::Upload;
+use super::health::Health;
 use super::link::{Link, Socket, Status, Stream};
 use super::places::{Place, Places};
 use crate::clock::{Alarm, Timers};
@@ -41,6 +42,8 @@ pub(super) struct Idle {
 
 /// A connection between two requests.
 pub(super) struct Kept {
+    /// Position of the endpoint it goes to.
+    endpoint: usize,
     sender: SendRequest<Upload>,
     driver: Driver,
     socket: Socket,
@@ -87,15 +90,16 @@ impl Idle {
         })
     }
 
-    /// The most recent one: it is the least likely to be closing.
-    pub(super) fn take(self: &Rc<Self>) -> Option<Lease> {
+    /// The most recent one: it is the least likely to be closing. Those to endpoints that a new connection would not go to
+    /// first are closed.
+    pub(super) fn take(self: &Rc<Self>, health: &Health) -> Option<Lease> {
         // Whoever waits for a place came first.
         if self.waiting() > 0 {
             return None;
         }
         loop {
             let kept = self.kept.borrow_mut().pop()?;
-            if kept.is_usable() {
+            if kept.is_usable() && health.is_preferred(kept.endpoint) {
                 return Some(Lease::new(kept, self));
             }
         }
@@ -123,7 +127,7 @@ impl Idle {
 
 impl Kept {
     pub(super) async fn start(
-        stream: Stream,
+        (stream, endpoint): (Stream, usize),
         place: Option<Place>,
         plan: &UpstreamPlan,
         timers: &Timers,
@@ -145,6 +149,7 @@ impl Kept {
         expiry.pause();
         let task = tokio::task::spawn_local(drive(connection, Rc::clone(&expiry)));
         Ok(Self {
+            endpoint,
             sender,
             driver: Driver { task, expiry },
             socket,
@@ -191,6 +196,11 @@ impl Lease {
             kept,
             home: Rc::downgrade(home),
         }
+    }
+
+    /// Position of the endpoint it goes to.
+    pub(in crate::gateway) fn endpoint(&self) -> usize {
+        self.kept.endpoint
     }
 
     /// Sends the request and waits for the head of its answer.

@@ -32,8 +32,17 @@ pub(super) struct Status {
     /// Bytes that may still come before an answer has begun; `None` within its body and between two requests.
     head_left: Cell<Option<usize>>,
     flooded: Cell<bool>,
-    lent: Cell<bool>,
+    state: Cell<Use>,
     metrics: Rc<UpstreamMetrics>,
+}
+
+/// What a connection is counted as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    Idle,
+    Lent,
+    /// Its socket is closed. The request it was lent to may not have ended yet.
+    Closed,
 }
 
 impl Status {
@@ -42,7 +51,7 @@ impl Status {
         Rc::new(Self {
             head_left: Cell::new(None),
             flooded: Cell::new(false),
-            lent: Cell::new(false),
+            state: Cell::new(Use::Idle),
             metrics: Rc::clone(metrics),
         })
     }
@@ -51,9 +60,7 @@ impl Status {
     /// itself closes it when a body breaks, before anybody here could say how.
     pub(super) fn lend(&self) {
         self.head_left.set(Some(HEAD_CAP));
-        self.lent.set(true);
-        self.metrics.idle.dec();
-        self.metrics.active.inc();
+        self.becomes(Use::Lent);
     }
 
     /// The answer has begun.
@@ -63,9 +70,22 @@ impl Status {
 
     /// A whole exchange has gone over it.
     pub(super) fn rest(&self) {
-        self.lent.set(false);
-        self.metrics.active.dec();
-        self.metrics.idle.inc();
+        self.becomes(Use::Idle);
+    }
+
+    /// Once closed it is nothing else any more.
+    fn becomes(&self, next: Use) {
+        match self.state.get() {
+            Use::Closed => return,
+            Use::Idle => self.metrics.idle.dec(),
+            Use::Lent => self.metrics.active.dec(),
+        }
+        match next {
+            Use::Closed => {}
+            Use::Idle => self.metrics.idle.inc(),
+            Use::Lent => self.metrics.active.inc(),
+        }
+        self.state.set(next);
     }
 
     /// Whether it broke because the upstream went on and on without an answer.
@@ -146,14 +166,11 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        let metrics = &self.status.metrics;
-        if self.status.lent.get() {
+        if self.status.state.get() == Use::Lent {
             // Where the kernel refuses, a plain close has to do.
             let _ = SockRef::from(&*self.stream.socket().0).set_linger(Some(Duration::ZERO));
-            metrics.active.dec();
-        } else {
-            metrics.idle.dec();
         }
+        self.status.becomes(Use::Closed);
     }
 }
 

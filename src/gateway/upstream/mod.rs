@@ -94,7 +94,7 @@ impl Upstream {
 
     /// A connection used before, if there is a good one.
     pub(super) fn reuse(&self) -> Option<Lease> {
-        self.idle.take()
+        self.idle.take(&self.plan()?.health)
     }
 
     /// A new connection to the first endpoint that accepts one. Where nobody does, tries again for as long as the
@@ -144,7 +144,7 @@ impl Upstream {
         &self,
         plan: &UpstreamPlan,
         patience: Duration,
-    ) -> Result<Stream, UpstreamError> {
+    ) -> Result<(Stream, usize), UpstreamError> {
         let began = Instant::now();
         loop {
             let patience = patience.saturating_sub(began.elapsed());
@@ -159,12 +159,12 @@ impl Upstream {
         }
     }
 
-    /// Tries each endpoint once. An error says as well whether all of them simply did not accept.
+    /// Tries each endpoint once; which one it was goes along. An error says as well whether all of them simply did not accept.
     async fn round(
         &self,
         plan: &UpstreamPlan,
         patience: Duration,
-    ) -> Result<Stream, (UpstreamError, bool)> {
+    ) -> Result<(Stream, usize), (UpstreamError, bool)> {
         let mut failed = (UpstreamError::Refused, true);
         for position in plan.health.order(Instant::now()) {
             let Some(endpoint) = plan.endpoints.get(position) else {
@@ -176,7 +176,7 @@ impl Upstream {
                     if plan.health.succeeded(position) {
                         tracing::info!(upstream = %plan.name, endpoint = %endpoint.name, "endpoint accepts connections again");
                     }
-                    return Ok(stream);
+                    return Ok((stream, position));
                 }
                 Err(error) => {
                     failed = (error, failed.1 && error == UpstreamError::Refused);
