@@ -4,6 +4,8 @@
 //! moment it was told to stop. Neither asks an upstream, because a backend that is down is no reason to take the
 //! gateway out of service: it has to tell the sender to wait.
 
+mod thread;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -20,6 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+pub use self::thread::AdminThread;
 use crate::server::Stop;
 use crate::telemetry::Metrics;
 

@@ -6,15 +6,13 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::descriptors;
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, AdminThread};
 use crate::clock;
 use crate::config::{CertificateInfo, Compiled};
 use crate::gateway::plan::Plan;
@@ -92,21 +90,6 @@ pub struct Start {
     pub descriptors: Option<u64>,
 }
 
-struct AdminThread {
-    socket: TcpListener,
-    address: SocketAddr,
-    end: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
-}
-
-impl AdminThread {
-    fn end(self) {
-        let _ = self.end.send(());
-        // A panic there has been reported by the panic itself.
-        let _ = self.thread.join();
-    }
-}
-
 /// Which settings differ, and how.
 fn changes(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<String> {
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
@@ -177,7 +160,13 @@ pub fn start(compiled: Compiled, with: Start) -> Result<Serving, StartError> {
     let make = maker(plan, names, metrics.clone(), sink, Arc::new(guesses))?;
     let running = bound.spawn(with.heartbeat, make).map_err(resources)?;
     let admin = admin
-        .map(|socket| serve_admin(socket, &running, metrics.clone()))
+        .map(|socket| {
+            let admin = Admin {
+                metrics: metrics.clone(),
+                stop: running.signal(),
+            };
+            AdminThread::start(socket, admin).map_err(resources)
+        })
         .transpose()?;
     Ok(Serving {
         running,
@@ -276,39 +265,6 @@ fn random() -> Result<u64, StartError> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-fn serve_admin(
-    socket: TcpListener,
-    running: &Running,
-    metrics: Metrics,
-) -> Result<AdminThread, StartError> {
-    let address = socket.local_addr().map_err(resources)?;
-    let copy = socket.try_clone().map_err(resources)?;
-    let admin = Admin {
-        metrics,
-        stop: running.signal(),
-    };
-    let (end, ended) = oneshot::channel::<()>();
-    let thread = std::thread::Builder::new().name("admin".to_owned());
-    let thread = thread.spawn(move || {
-        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-        match runtime {
-            Ok(runtime) => runtime.block_on(async {
-                tokio::select! {
-                    Err(error) = admin.serve(socket) => tracing::error!(%error, "admin listener failed"),
-                    _ = ended => {}
-                }
-            }),
-            Err(error) => tracing::error!(%error, "no runtime for the admin listener"),
-        }
-    });
-    Ok(AdminThread {
-        socket: copy,
-        address,
-        end,
-        thread: thread.map_err(resources)?,
-    })
-}
-
 impl Serving {
     /// Where the listeners listen, in configured order.
     pub fn addresses(&self) -> &[SocketAddr] {
@@ -317,7 +273,7 @@ impl Serving {
 
     /// Where the admin listener listens.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(|admin| admin.address)
+        self.admin.as_ref().map(AdminThread::address)
     }
 
     /// All counters.
@@ -382,7 +338,7 @@ impl Serving {
     pub fn sockets(&self) -> std::io::Result<Vec<TcpListener>> {
         let mut sockets = self.running.sockets()?;
         if let Some(admin) = &self.admin {
-            sockets.push(admin.socket.try_clone()?);
+            sockets.push(admin.socket()?);
         }
         Ok(sockets)
     }
