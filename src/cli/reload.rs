@@ -106,8 +106,8 @@ impl Reloader {
 
 /// Reads everything. What is in a file is noted before it is read, so that no change is missed; a file that was not
 /// known before is therefore read twice.
-fn read(file: &Path, mut files: Vec<PathBuf>, machine: &Machine, trigger: Trigger) -> Reading {
-    let mut noted = contents(files.drain(..));
+fn read(file: &Path, files: Vec<PathBuf>, machine: &Machine, trigger: Trigger) -> Reading {
+    let mut noted = contents(files);
     let mut report = config::load(file, machine, clock::unix_now());
     let unknown = |file: &&PathBuf| !noted.contains_key(*file);
     let new: Vec<PathBuf> = report.files.0.iter().filter(unknown).cloned().collect();

@@ -160,19 +160,19 @@ impl<'s> Supervisor<'s> {
                 },
                 () = self.watch.changed() => self.read_again(Trigger::Watch),
                 reading = self.reloader.read() => {
-                    match reading {
+                    let contents = match reading {
                         Ok(reading) => {
                             let contents = reading.contents.clone();
                             apply(self.serving, reading);
-                            self.watch.tried(watched(self.serving, contents));
+                            contents
                         }
                         Err(trigger) => {
                             give_up(self.serving, trigger);
                             // As they are now they are not read again by themselves.
-                            let contents = contents(self.reloader.files());
-                            self.watch.tried(watched(self.serving, contents));
+                            contents(self.reloader.files())
                         }
-                    }
+                    };
+                    self.watch.tried(watched(self.serving, contents));
                     if !self.reloader.is_reading() {
                         manager::ready();
                     }

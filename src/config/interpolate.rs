@@ -58,22 +58,28 @@ fn find_secret(node: &Node, path: &str, secret: &mut BTreeSet<String>) {
 }
 
 /// Whether the node can stay.
-fn walk(node: &mut Node, path: &str, env: &Variables<'_>, findings: &mut Findings) -> bool {
+fn walk(node: &mut Node, path: &str, variables: &Variables<'_>, findings: &mut Findings) -> bool {
     let mark = node.mark;
     let mut lost = false;
     match &mut node.kind {
         Kind::Scalar(scalar) => {
             let path = path.to_owned();
-            return complete(scalar, &At { mark, path }, env, findings);
+            return complete(scalar, &At { mark, path }, variables, findings);
         }
         Kind::List(items) => items.retain_mut(|item| {
-            let stays = walk(&mut item.node, &item_path(path, item.index), env, findings);
+            let stays = walk(
+                &mut item.node,
+                &item_path(path, item.index),
+                variables,
+                findings,
+            );
             lost |= !stays;
             stays
         }),
         Kind::Map(entries) => entries.retain_mut(|entry| {
             let path = key_path(path, &entry.key);
-            let stays = is_variable_name(&path) || walk(&mut entry.node, &path, env, findings);
+            let stays =
+                is_variable_name(&path) || walk(&mut entry.node, &path, variables, findings);
             lost |= !stays;
             stays
         }),
@@ -86,14 +92,19 @@ fn is_variable_name(path: &str) -> bool {
     path.ends_with("].env") && path.contains(".tokens[")
 }
 
-fn complete(scalar: &mut Scalar, at: &At, env: &Variables<'_>, findings: &mut Findings) -> bool {
+fn complete(
+    scalar: &mut Scalar,
+    at: &At,
+    variables: &Variables<'_>,
+    findings: &mut Findings,
+) -> bool {
     let Value::String(text) = &scalar.value else {
         return true;
     };
     if !text.contains("${") {
         return true;
     }
-    match expand(text, env) {
+    match expand(text, variables) {
         Ok(text) => {
             scalar.replace(&text);
             true
@@ -141,7 +152,7 @@ fn report(problem: &Problem, at: &At) -> Finding {
     }
 }
 
-fn expand(text: &str, env: &Variables<'_>) -> Result<String, Problem> {
+fn expand(text: &str, variables: &Variables<'_>) -> Result<String, Problem> {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
@@ -153,14 +164,14 @@ fn expand(text: &str, env: &Variables<'_>) -> Result<String, Problem> {
         }
         out.push_str(before);
         let (inner, after) = after.split_once('}').ok_or(Problem::Unfinished)?;
-        out.push_str(&variable(inner, env)?);
+        out.push_str(&variable(inner, variables)?);
         rest = after;
     }
     out.push_str(rest);
     Ok(out)
 }
 
-fn variable(inner: &str, env: &Variables<'_>) -> Result<String, Problem> {
+fn variable(inner: &str, variables: &Variables<'_>) -> Result<String, Problem> {
     let (name, default) = match inner.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (inner, None),
@@ -168,11 +179,11 @@ fn variable(inner: &str, env: &Variables<'_>) -> Result<String, Problem> {
     if !is_name(name) {
         return Err(Problem::Name);
     }
-    if env.secret.contains(name) {
+    if variables.secret.contains(name) {
         return Err(Problem::Secret(name.to_owned()));
     }
     // As in a shell, `:-` covers a variable that is set to nothing as well.
-    match (env.env.variable(name), default) {
+    match (variables.env.variable(name), default) {
         (Ok(value), _) if !value.is_empty() => Ok(value),
         (Ok(_) | Err(Unusable::Unset), Some(default)) => Ok(default.to_owned()),
         (Ok(_) | Err(Unusable::Unset), None) => Err(Problem::Unset(name.to_owned())),
@@ -194,7 +205,7 @@ mod tests {
     #[test]
     fn puts_variables_in() {
         let env = Fake::with(&[("HOST", "10.0.0.1"), ("EMPTY", ""), ("DOLLAR", "${HOST}")]);
-        let env = Variables {
+        let variables = Variables {
             env: &env,
             secret: BTreeSet::from(["TOKEN".to_owned()]),
         };
@@ -217,7 +228,11 @@ mod tests {
             ("a-${TOKEN:-x}", Err(Problem::Secret("TOKEN".into()))),
         ];
         for (text, expected) in cases {
-            assert_eq!(expand(text, &env), expected.map(String::from), "{text}");
+            assert_eq!(
+                expand(text, &variables),
+                expected.map(String::from),
+                "{text}"
+            );
         }
     }
 }

@@ -8,7 +8,7 @@ use super::mark::Mark;
 
 const STARS: &str = "***";
 /// From this length on a mixed word looks like a secret, in characters.
-const SECRET_LENGTH: usize = 16;
+pub(super) const SECRET_LENGTH: usize = 16;
 /// Keys whose value is hidden wherever they stand. All of them are refused by the check; this is for the case that
 /// it does not get that far.
 const SECRET_KEYS: [&str; 8] = [

@@ -6,7 +6,7 @@ use serde_yaml::Value;
 
 use super::diagnostic::Findings;
 use super::mark::Mark;
-use super::mask::looks_secret;
+use super::mask::{SECRET_LENGTH, looks_secret};
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -133,8 +133,6 @@ pub(super) fn item_path(path: &str, index: usize) -> String {
 
 /// What a finding shows instead of [`may_be_secret`].
 pub(super) const HIDDEN: &str = "a text that may be a secret and is not shown";
-/// Shorter texts are no secret that would be let through as one.
-const MIN_SECRET: usize = 16;
 
 /// Whether values in a section can be secrets by mistake.
 pub(super) fn is_secret_section(path: &str) -> bool {
@@ -143,7 +141,7 @@ pub(super) fn is_secret_section(path: &str) -> bool {
 
 /// Whether a text that was to be something else may be a secret that was put into the wrong place.
 pub(super) fn may_be_secret(path: &str, text: &str) -> bool {
-    is_secret_section(path) && text.len() >= MIN_SECRET && !text.contains(char::is_whitespace)
+    is_secret_section(path) && text.len() >= SECRET_LENGTH && !text.contains(char::is_whitespace)
 }
 
 /// Keeps all values below a node out of snippets; keys stay.

@@ -36,7 +36,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::uri::Authority;
 use http::{Request, Response};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::forward::{Verified, forward};
@@ -47,7 +47,7 @@ use self::snapshot::Snapshot;
 use self::source::Client;
 use self::upload::{Peek, discard, peek};
 use crate::clock::{self, Timers};
-use crate::server::{Close, ConnectionEvent, Fault, Handler, Peer, RequestBody};
+use crate::server::{Close, ConnectionEvent, Fault, Handler, Latch, Peer, RequestBody};
 use crate::telemetry::{AccessLog, WorkerMetrics};
 use crate::verify::{self, BodyLength, Permit, Rejection, Step, Verdict};
 
@@ -84,8 +84,7 @@ pub struct Gateway {
     guesses: Arc<Guesses>,
     held: Cell<usize>,
     hold_spread: Cell<u64>,
-    draining: Cell<bool>,
-    drain_begins: Notify,
+    drain_begun: Latch,
 }
 
 impl Gateway {
@@ -115,8 +114,7 @@ impl Gateway {
             guesses,
             held: Cell::new(0),
             hold_spread: Cell::new(0),
-            draining: Cell::new(false),
-            drain_begins: Notify::new(),
+            drain_begun: Latch::default(),
         })
     }
 
@@ -279,8 +277,7 @@ impl Gateway {
     /// # Cancel safety
     /// Safe; a sender that leaves meanwhile was refused all the same.
     async fn hold(&self) {
-        let begins = self.drain_begins.notified();
-        if self.draining.get() || self.held.get() >= HELD_LIMIT {
+        if self.drain_begun.is_set() || self.held.get() >= HELD_LIMIT {
             return;
         }
         let _held = Held::new(&self.held);
@@ -289,7 +286,7 @@ impl Gateway {
         tokio::select! {
             // Not one of our own timers: on their ticks many would come back at once again.
             () = tokio::time::sleep(HOLD + Duration::from_millis(spread)) => {}
-            () = begins => {}
+            () = self.drain_begun.wait() => {}
         }
     }
 
@@ -433,8 +430,7 @@ impl Handler for Gateway {
     }
 
     fn draining(&self) {
-        self.draining.set(true);
-        self.drain_begins.notify_waiters();
+        self.drain_begun.set();
     }
 
     fn cutting(&self) {

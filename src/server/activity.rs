@@ -141,12 +141,15 @@ impl Activity {
     /// waited for, within their time and half of the drain's. To be polled whenever the connection is.
     pub(super) async fn nothing_on_its_way(&self) {
         let moment = self.timers.alarm(self.first_request);
-        poll_fn(|cx| match self.phase.get() {
-            Phase::Head => Poll::Pending,
+        poll_fn(|cx| {
             // hyper answers what it has begun with, and no head behind that.
-            _ if self.head_open.get() || self.head_lost() => Poll::Pending,
-            Phase::Idle if !self.used.get() => moment.poll_rung(cx),
-            Phase::Idle | Phase::Message => Poll::Ready(()),
+            if self.head_open.get() || self.head_lost() {
+                Poll::Pending
+            } else if self.phase.get() == Phase::Idle && !self.used.get() {
+                moment.poll_rung(cx)
+            } else {
+                Poll::Ready(())
+            }
         })
         .await;
     }

@@ -5,6 +5,8 @@ use std::rc::Rc;
 
 use tokio::sync::{Notify, watch};
 
+use super::latch::Latch;
+
 /// How far stopping has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
@@ -26,10 +28,8 @@ pub(super) struct Drain {
 
 struct Shared {
     leaving: Cell<bool>,
-    closing: Cell<bool>,
-    closes: Notify,
-    draining: Cell<bool>,
-    begins: Notify,
+    closed: Latch,
+    begun: Latch,
     open: Cell<usize>,
     empty: Notify,
 }
@@ -38,10 +38,8 @@ impl Drain {
     pub(super) fn new() -> Self {
         let shared = Shared {
             leaving: Cell::new(false),
-            closing: Cell::new(false),
-            closes: Notify::new(),
-            draining: Cell::new(false),
-            begins: Notify::new(),
+            closed: Latch::default(),
+            begun: Latch::default(),
             open: Cell::new(0),
             empty: Notify::new(),
         };
@@ -62,29 +60,21 @@ impl Drain {
 
     /// From here on nobody is let in but those who have been accepted already.
     pub(super) fn close_doors(&self) {
-        self.shared.closing.set(true);
-        self.shared.closes.notify_waiters();
+        self.shared.closed.set();
     }
 
     /// Completes when nobody is let in any more, at once if so.
     pub(super) async fn doors_closed(&self) {
-        let closes = self.shared.closes.notified();
-        if !self.shared.closing.get() {
-            closes.await;
-        }
+        self.shared.closed.wait().await;
     }
 
     pub(super) fn begin(&self) {
-        self.shared.draining.set(true);
-        self.shared.begins.notify_waiters();
+        self.shared.begun.set();
     }
 
     /// Completes when drain begins, at once if it has.
     pub(super) async fn begun(&self) {
-        let begins = self.shared.begins.notified();
-        if !self.shared.draining.get() {
-            begins.await;
-        }
+        self.shared.begun.wait().await;
     }
 
     /// Counts a connection until the guard is dropped.

@@ -112,20 +112,10 @@ impl AsyncRead for Pieces<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn what_passes_does_not_depend_on_how_it_arrives() {
-        let limits = ServerLimits {
-            header_bytes: 1024,
-            header_count: 16,
-            tls_handshake: Duration::ZERO,
-            request_head: Duration::ZERO,
-            keep_alive: Duration::ZERO,
-            send_stall: Duration::ZERO,
-            drain: Duration::ZERO,
-            preserve_header_case: false,
-        };
+        let limits = limits(1024, 16);
         let two = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n\
                     POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
         for piece in 1..=two.len() {

@@ -10,8 +10,7 @@ use countersign::server::Stop;
 
 use crate::support::frames::{Frames, GOAWAY};
 use crate::support::{
-    Backend, Connection, Environment, Gateway, PATIENCE, Place, Program, Reply, TOKEN, http2_post,
-    text,
+    Backend, Connection, Gateway, PATIENCE, Place, Program, Reply, TOKEN, http2_post, text,
 };
 
 fn token_line() -> String {
@@ -131,12 +130,7 @@ fn a_first_request_on_its_way_is_waited_for() {
 #[test]
 fn whoever_waits_for_room_is_served_when_the_doors_close() {
     let (backend, release) = held();
-    let text = text(&format!("http://{}", backend.address()), "workers: 1", "").replacen(
-        "insecure_plaintext: true",
-        "insecure_plaintext: true\n    max_connections: 1",
-        1,
-    );
-    let gateway = Gateway::from_text(&text, &Environment::default());
+    let gateway = Gateway::with_room(&backend, "workers: 1", 1);
     let (mut inside, mut waiting) = (gateway.connect_plain(), gateway.connect_plain());
     for connection in [&mut inside, &mut waiting] {
         connection.post(&token_line(), b"{}");

@@ -231,11 +231,7 @@ fn a_challenge_may_have_so_many_bytes() {
 #[test]
 fn one_connection_too_many_waits_its_turn() {
     let backend = Backend::ok();
-    let text = text(&format!("http://{}", backend.address()), "", "").replace(
-        "insecure_plaintext: true",
-        "insecure_plaintext: true\n    max_connections: 2",
-    );
-    let gateway = Gateway::from_text(&text, &Environment::default());
+    let gateway = Gateway::with_room(&backend, "", 2);
     let (mut first, mut second) = (gateway.connect_plain(), gateway.connect_plain());
     for connection in [&mut first, &mut second] {
         assert_eq!(connection.post(&token_line(), b"{}").answer().status, 200);

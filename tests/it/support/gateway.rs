@@ -107,6 +107,14 @@ impl Gateway {
         Self::from_text(&text(url, top, route), &Environment::default())
     }
 
+    /// The same with more lines at the top level, and room for so many connections on the plain listener.
+    pub(crate) fn with_room(backend: &Backend, top: &str, connections: usize) -> Self {
+        let plain = "insecure_plaintext: true";
+        let limited = format!("{plain}\n    max_connections: {connections}");
+        let text = text(&format!("http://{}", backend.address()), top, "");
+        Self::from_text(&text.replace(plain, &limited), &Environment::default())
+    }
+
     /// From a whole file. The first listener is TLS, the second plain.
     pub(crate) fn from_text(text: &str, environment: &Environment) -> Self {
         Self::adjusted(text, environment, |_| {})
