@@ -45,6 +45,10 @@ pub(super) struct Activity {
     request_head: Duration,
     send_stall: Duration,
     first_request: Duration,
+    /// Whether hyper is let go while nothing is on the connection.
+    parks: bool,
+    /// Whether the alarm stands for that.
+    parking: Cell<bool>,
     alarm: Alarm,
     stall: RefCell<Option<Alarm>>,
     phase: Cell<Phase>,
@@ -86,17 +90,24 @@ struct Http2 {
 const BYTES_PER_FRAME: usize = 1024;
 /// Frames that a request earns: a priority, and a window update for stream and connection each way.
 const FRAMES_PER_REQUEST: u32 = 4;
+/// How long a connection is idle before it lets go of its buffers: longer than from one request of a busy sender to the
+/// next, which would have to get them anew.
+const PARK_AFTER: Duration = Duration::from_millis(300);
 /// How long a peer that has connected has for its first request once the connection is to end.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 impl Activity {
-    pub(super) fn new(timers: &Timers, limits: &ServerLimits) -> Self {
-        Self {
+    /// `parks`: whether the connection is one of those that are told, once they have been idle for a moment, that it is
+    /// time to let go of buffers; see [`Activity::is_time_to_park`].
+    pub(super) fn new(timers: &Timers, limits: &ServerLimits, parks: bool) -> Self {
+        let activity = Self {
             timers: timers.clone(),
             keep_alive: limits.keep_alive,
             request_head: limits.request_head,
             send_stall: limits.send_stall,
             first_request: FIRST_REQUEST.min(limits.drain / 2),
+            parks,
+            parking: Cell::new(false),
             alarm: timers.alarm(limits.keep_alive),
             stall: RefCell::new(None),
             phase: Cell::new(Phase::Idle),
@@ -113,7 +124,28 @@ impl Activity {
             reader: RefCell::new(None),
             body_poll: Cell::new(BodyPoll::Untouched),
             http2: Http2::default(),
+        };
+        activity.rest();
+        activity
+    }
+
+    /// Starts the time of a connection without a request.
+    fn rest(&self) {
+        self.phase.set(Phase::Idle);
+        let parks = self.parks && self.keep_alive > PARK_AFTER;
+        self.parking.set(parks);
+        self.alarm
+            .set(if parks { PARK_AFTER } else { self.keep_alive });
+    }
+
+    /// Whether the alarm that has rung means that the connection may let go of its buffers. From then on the alarm is
+    /// set to what is left of its time.
+    pub(super) fn is_time_to_park(&self) -> bool {
+        if self.phase.get() != Phase::Idle || !self.parking.take() {
+            return false;
         }
+        self.alarm.set(self.keep_alive.saturating_sub(PARK_AFTER));
+        self.is_quiet()
     }
 
     /// The phase that has lasted too long; `None` where the alarm has no meaning now and was set again.
@@ -238,8 +270,7 @@ impl Activity {
     pub(super) fn between_messages(&self) {
         self.head_open.set(false);
         if self.requests.get() == 0 && self.phase.get() != Phase::Idle {
-            self.phase.set(Phase::Idle);
-            self.alarm.set(self.keep_alive);
+            self.rest();
         }
     }
 
@@ -412,13 +443,12 @@ impl Drop for InFlight {
             && self.0.phase.get() == Phase::Message
         {
             // A head that began while this one was dealt with has its time from here on.
-            let (phase, time) = if self.0.head_open.get() {
-                (Phase::Head, self.0.request_head)
+            if self.0.head_open.get() {
+                self.0.phase.set(Phase::Head);
+                self.0.alarm.set(self.0.request_head);
             } else {
-                (Phase::Idle, self.0.keep_alive)
-            };
-            self.0.phase.set(phase);
-            self.0.alarm.set(time);
+                self.0.rest();
+            }
         }
     }
 }

@@ -18,7 +18,6 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, join};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tokio_rustls::server::TlsStream;
 
 use super::activity::{Activity, InFlight, Phase};
 use super::drain::Drain;
@@ -27,7 +26,8 @@ use super::http1::Guard;
 use super::http2;
 use super::linger::{LINGER, close};
 use super::request_body::{Kept, RequestBody};
-use super::socket::{Reading, Writing};
+use super::socket::{Readable, Reading, Writing};
+use super::tls_socket::{Scratch, TlsSocket};
 use super::{Close, Fault, Handler, Peer, ServerLimits};
 use crate::clock::Timers;
 
@@ -40,6 +40,7 @@ pub(super) struct Service<H> {
     pub(super) limits: ServerLimits,
     pub(super) drain: Drain,
     pub(super) turn: Rc<Turn>,
+    pub(super) scratch: Rc<Scratch>,
 }
 
 impl<H: Handler> Service<H> {
@@ -51,6 +52,7 @@ impl<H: Handler> Service<H> {
             limits,
             drain: self.drain.clone(),
             turn: Rc::clone(&self.turn),
+            scratch: Rc::clone(&self.scratch),
         }
     }
 
@@ -66,6 +68,7 @@ impl<H: Handler> Service<H> {
             timers: &self.timers,
             deadline: self.limits.tls_handshake,
             turn: &self.turn,
+            scratch: &self.scratch,
             door,
         };
         let entered = match entrance.enter(stream, peer).await {
@@ -75,8 +78,9 @@ impl<H: Handler> Service<H> {
         let peer = entered.peer;
         let end = match entered.stream {
             Stream::Plain(stream) => self.http1(stream, peer).await,
-            Stream::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                self.http2(*stream, peer).await
+            Stream::Tls(stream) if stream.agreed().alpn_protocol() == Some(b"h2") => {
+                // Large, and none of the weight of a connection that speaks HTTP/1.1.
+                Box::pin(self.http2(*stream, peer)).await
             }
             Stream::Tls(stream) => self.http1(*stream, peer).await,
         };
@@ -84,25 +88,37 @@ impl<H: Handler> Service<H> {
         end
     }
 
+    /// HTTP/1.1, one hyper connection after the other: while nothing is on the line there is none, and its buffers are
+    /// free for others.
     async fn http1<S: Transport>(&self, stream: S, peer: Peer) -> &'static str {
         let stream = Rc::new(RefCell::new(stream));
-        let activity = Rc::new(Activity::new(&self.timers, &self.limits));
+        let activity = Rc::new(Activity::new(&self.timers, &self.limits, true));
         let guard = Guard::new(Rc::clone(&stream), Rc::clone(&activity), &self.limits);
-        let socket = join(guard, Writing::new(&stream, &activity, false));
+        let mut socket = join(guard, Writing::new(&stream, &activity, false));
         let mut builder = http1::Builder::new();
         builder
             .max_buf_size(READ_BUFFER)
             .preserve_header_case(self.limits.preserve_header_case);
-        let service = service_fn(|request| self.call(request, &activity, peer));
-        let end = {
-            let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
-            self.drive(&activity, |cx, drain| {
-                if drain {
-                    connection.as_mut().graceful_shutdown();
-                }
-                connection.as_mut().poll(cx).map(|result| result.err())
-            })
-            .await
+        let end = loop {
+            if let Some(end) = self.parked(&stream, &activity).await {
+                break end;
+            }
+            let service = service_fn(|request| self.call(request, &activity, peer));
+            // In a place of its own, so that an idle connection does not hold room for it.
+            let mut connection = Box::new(builder.serve_connection(TokioIo::new(socket), service));
+            let end = self
+                .drive(&activity, |cx, drain| {
+                    let mut connection = Pin::new(&mut *connection);
+                    if drain {
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    connection.poll(cx).map(|result| result.err())
+                })
+                .await;
+            let End::Parked = end else {
+                break end;
+            };
+            socket = connection.into_parts().io.into_inner();
         };
         let label = end.label();
         // hyper and the guard are gone, so the socket is ours alone again.
@@ -115,7 +131,7 @@ impl<H: Handler> Service<H> {
 
     async fn http2<S: Transport>(&self, stream: S, peer: Peer) -> &'static str {
         let stream = Rc::new(RefCell::new(stream));
-        let activity = Rc::new(Activity::new(&self.timers, &self.limits));
+        let activity = Rc::new(Activity::new(&self.timers, &self.limits, false));
         let socket = join(
             Reading::new(&stream, &activity),
             Writing::new(&stream, &activity, true),
@@ -190,16 +206,39 @@ impl<H: Handler> Service<H> {
         Ok(response.map(|body| Tracked::new(body, in_flight, None)))
     }
 
+    /// Waits, without hyper, until there is something to read; or else tells why there will not be.
+    async fn parked<S: Transport>(&self, stream: &RefCell<S>, activity: &Activity) -> Option<End> {
+        let mut leave = pin!(self.leave(activity));
+        poll_fn(|cx| {
+            if stream.borrow().poll_readable(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            if leave.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Some(End::Done(None)));
+            }
+            while activity.poll_overdue(cx).is_ready() {
+                if !activity.is_time_to_park() {
+                    return Poll::Ready(Some(End::Overdue(Phase::Idle)));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Completes when a drain has begun and going breaks nothing off.
+    async fn leave(&self, activity: &Activity) {
+        self.drain.begun().await;
+        activity.nothing_on_its_way().await;
+    }
+
     /// Polls a connection until it ends, is overdue, stalls, or (once told to drain) has finished.
     async fn drive(
         &self,
         activity: &Activity,
         mut poll: impl FnMut(&mut Context<'_>, bool) -> Poll<Option<hyper::Error>>,
     ) -> End {
-        let mut leave = pin!(async {
-            self.drain.begun().await;
-            activity.nothing_on_its_way().await;
-        });
+        let mut leave = pin!(self.leave(activity));
         let mut told = false;
         poll_fn(move |cx| {
             if let Poll::Ready(error) = poll(cx, false) {
@@ -219,6 +258,9 @@ impl<H: Handler> Service<H> {
                 return Poll::Ready(End::Overdue(Phase::Head));
             }
             if activity.poll_overdue(cx).is_ready() {
+                if activity.is_time_to_park() {
+                    return Poll::Ready(End::Parked);
+                }
                 if let Some(phase) = activity.overdue_phase() {
                     return Poll::Ready(End::Overdue(phase));
                 }
@@ -240,7 +282,7 @@ impl<H: Handler> Service<H> {
         let fault = match end {
             End::Stalled => return stream.reset_on_close(),
             End::Overdue(Phase::Head) => Some(Fault::ReadTimeout),
-            End::Overdue(Phase::Idle | Phase::Message) => None,
+            End::Overdue(Phase::Idle | Phase::Message) | End::Parked => None,
             End::Done(Some(error)) if error.is_parse() => {
                 if activity.head_lost() {
                     // hyper found fault with a head that passed here, and has answered 400 itself.
@@ -274,7 +316,7 @@ fn is_close(error: &hyper::Error) -> bool {
 }
 
 /// A socket, with or without TLS, that HTTP/1.1 is spoken on.
-trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
+trait Transport: AsyncRead + AsyncWrite + Readable + Unpin + 'static {
     /// Makes the end of this connection a reset.
     fn reset_on_close(&self);
 }
@@ -286,9 +328,9 @@ impl Transport for TcpStream {
     }
 }
 
-impl Transport for TlsStream<TcpStream> {
+impl Transport for TlsSocket {
     fn reset_on_close(&self) {
-        self.get_ref().0.reset_on_close();
+        self.socket().reset_on_close();
     }
 }
 
@@ -300,6 +342,8 @@ enum End {
     Overdue(Phase),
     /// The peer takes nothing.
     Stalled,
+    /// Nothing: it has been idle for a moment.
+    Parked,
 }
 
 impl End {
@@ -307,7 +351,7 @@ impl End {
     fn label(&self) -> &'static str {
         match self {
             Self::Done(_) => "peer",
-            Self::Overdue(Phase::Idle | Phase::Message) => "idle",
+            Self::Overdue(Phase::Idle | Phase::Message) | Self::Parked => "idle",
             Self::Overdue(Phase::Head) => "slow",
             Self::Stalled => "stalled",
         }

@@ -8,19 +8,20 @@ use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use rustls::{HandshakeKind, ProtocolVersion};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Semaphore};
-use tokio_rustls::LazyConfigAcceptor;
-use tokio_rustls::rustls::server::Acceptor;
-use tokio_rustls::rustls::{self, HandshakeKind, ProtocolVersion};
-use tokio_rustls::server::TlsStream;
 
 use super::proxy;
+use super::socket::Readable;
 use super::sources::{Place, Sources};
+use super::tls_socket::{Scratch, TlsSocket};
 use super::{ConnectionEvent, Handler, ListenerSpec, Peer};
 use crate::clock::Timers;
 
@@ -67,6 +68,7 @@ pub(super) struct Entrance<'s, H> {
     pub(super) timers: &'s Timers,
     pub(super) deadline: Duration,
     pub(super) turn: &'s Turn,
+    pub(super) scratch: &'s Rc<Scratch>,
     pub(super) door: Door<'s>,
 }
 
@@ -81,7 +83,7 @@ pub(super) struct Entered {
 /// What is spoken on a connection.
 pub(super) enum Stream {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsSocket>),
 }
 
 impl<H: Handler> Entrance<'_, H> {
@@ -141,7 +143,7 @@ impl<H: Handler> Entrance<'_, H> {
         };
         match outcome {
             Ok(stream) => {
-                let session = stream.get_ref().1;
+                let session = stream.agreed();
                 let version = match session.protocol_version() {
                     Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
                     _ => "TLSv1.2",
@@ -169,20 +171,28 @@ impl<H: Handler> Entrance<'_, H> {
         &self,
         stream: TcpStream,
         config: &Arc<rustls::ServerConfig>,
-    ) -> io::Result<TlsStream<TcpStream>> {
-        // Reads the whole ClientHello and computes nothing.
-        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-        let turn = self.turn.lock().await;
-        let mut rest = pin!(hello.into_stream(Arc::clone(config)));
-        // The first poll is the expensive one: key exchange and signature.
-        let first = poll_fn(|cx| Poll::Ready(rest.as_mut().poll(cx))).await;
-        if let Poll::Ready(outcome) = first {
-            return outcome;
+    ) -> io::Result<TlsSocket> {
+        let scratch = Rc::clone(self.scratch);
+        let mut stream = TlsSocket::new(stream, Arc::clone(config), scratch)?;
+        let mut answered = false;
+        while stream.agreed().is_handshaking() {
+            // Whoever says nothing waits without a turn.
+            poll_fn(|cx| stream.socket().poll_readable(cx)).await;
+            let turn = match answered {
+                false => Some(self.turn.lock().await),
+                true => None,
+            };
+            if let Poll::Ready(said) = poll_fn(|cx| Poll::Ready(stream.poll_step(cx))).await {
+                answered |= said?;
+            }
+            if turn.is_some() && answered {
+                // Key exchange and signature were in it: everything else that is ready comes before the next.
+                tokio::task::yield_now().await;
+            }
+            drop(turn);
+            stream.flush().await?;
         }
-        // Lets everything else that is ready have its turn before the next handshake.
-        tokio::task::yield_now().await;
-        drop(turn);
-        rest.await
+        Ok(stream)
     }
 }
 

@@ -47,7 +47,7 @@ pub const fn limits(header_bytes: usize, header_count: usize) -> ServerLimits {
 
 /// Sends `bytes` through the border, in reads of at most `piece` bytes.
 pub fn pass(bytes: &[u8], piece: usize, limits: &ServerLimits) -> Passed {
-    let activity = Rc::new(Activity::new(&Timers::new(), limits));
+    let activity = Rc::new(Activity::new(&Timers::new(), limits, false));
     let stream = Pieces {
         rest: bytes,
         piece: piece.max(1),

@@ -22,10 +22,12 @@ mod listener;
 mod proxy;
 mod request_body;
 mod running;
+mod session;
 mod socket;
 mod sources;
 mod spec;
 pub mod tls;
+mod tls_socket;
 mod worker;
 
 pub use bind::{BindError, Bound, bind};

@@ -7,9 +7,23 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::activity::Activity;
 use super::frames::FrameWatch;
+
+/// A socket that can be waited for without a buffer to read into.
+pub(super) trait Readable {
+    /// Ready when reading may give something, an end or a failure included.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+impl Readable for TcpStream {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // What is wrong with it the reader will be told.
+        self.poll_read_ready(cx).map(drop)
+    }
+}
 
 /// Reads HTTP/2 as it comes, until its peer sends more of what is no request than it may. HTTP/1.1 is read through
 /// [`super::http1::Guard`] instead.

@@ -13,6 +13,7 @@ use super::connection::Service;
 use super::drain::{Drain, reached};
 use super::entrance::{Door, Room, Turn};
 use super::listener::Listener;
+use super::tls_socket::Scratch;
 use super::{ConnectionEvent, Handler, Peer, Settings, Stop};
 use crate::clock::Timers;
 
@@ -113,6 +114,7 @@ impl<H: Handler> Services<H> {
             limits: settings.limits,
             drain,
             turn: Rc::new(Turn::default()),
+            scratch: Scratch::new(),
         });
         Self {
             source: RefCell::new(source),
