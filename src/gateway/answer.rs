@@ -5,7 +5,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::reason::{Outcome, Stop, UpstreamError};
 use super::record::Record;
@@ -15,17 +14,20 @@ use crate::clock::Alarm;
 
 /// The upstream's answer on its way to the sender.
 pub(super) struct Download {
-    incoming: Incoming,
+    /// Until the answer is whole or broken.
     lease: Option<Lease>,
     deadline: Alarm,
+    /// What is wrong with it. Told one turn later: hyper drops what it has not sent yet when a body fails, and the
+    /// sender would not see what has come of the answer.
+    broken: Option<UpstreamError>,
 }
 
 impl Download {
-    pub(super) fn new(incoming: Incoming, lease: Lease, deadline: Alarm) -> Self {
+    pub(super) fn new(lease: Lease, deadline: Alarm) -> Self {
         Self {
-            incoming,
             lease: Some(lease),
             deadline,
+            broken: None,
         }
     }
 
@@ -34,39 +36,45 @@ impl Download {
         cx: &mut Context<'_>,
         record: &mut Record,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        loop {
-            let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
-                Poll::Ready(frame) => frame,
-                Poll::Pending => {
-                    ready!(self.deadline.poll_rung(cx));
-                    return self.break_off(UpstreamError::Timeout.into(), record);
-                }
-            };
-            match frame {
-                None => {
+        if let Some(error) = self.broken.take() {
+            let stop = record.tally.body_fault.get().unwrap_or(error.into());
+            return self.break_off(stop, record);
+        }
+        let Some(lease) = &mut self.lease else {
+            return Poll::Ready(None);
+        };
+        let Poll::Ready(data) = lease.poll_data(cx) else {
+            ready!(self.deadline.poll_rung(cx));
+            return self.break_off(UpstreamError::Timeout.into(), record);
+        };
+        match data {
+            None => {
+                self.finish(record);
+                Poll::Ready(None)
+            }
+            Some(Err(error)) => {
+                self.broken = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Some(Ok(data)) => {
+                count(&record.tally.sent, &data);
+                if lease.is_done() {
                     self.finish(record);
-                    return Poll::Ready(None);
                 }
-                Some(Err(_)) => {
-                    let stop = record
-                        .tally
-                        .body_fault
-                        .get()
-                        .unwrap_or(UpstreamError::Truncated.into());
-                    return self.break_off(stop, record);
-                }
-                Some(Ok(frame)) => {
-                    let Ok(data) = frame.into_data() else {
-                        continue;
-                    };
-                    count(&record.tally.sent, &data);
-                    if self.incoming.is_end_stream() {
-                        self.finish(record);
-                    }
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
+                Poll::Ready(Some(Ok(Frame::data(data))))
             }
         }
+    }
+
+    /// Whether all of it has been given.
+    fn is_done(&self) -> bool {
+        self.lease.as_ref().is_none_or(Lease::is_done)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left = self.lease.as_ref().map_or(Some(0), Lease::left);
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 
     /// All of it has gone by: the connection may serve again, if the request went up whole too.
@@ -112,7 +120,7 @@ impl AnswerBody {
 
     /// The upstream's answer.
     pub(super) fn upstream(mut download: Download, mut record: Record) -> Self {
-        if download.incoming.is_end_stream() {
+        if download.is_done() {
             // Nobody will poll an empty body, so its end is now.
             download.finish(&mut record);
         }
@@ -146,7 +154,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Own(text) => text.is_none(),
-            Content::Upstream(download) => download.incoming.is_end_stream(),
+            Content::Upstream(download) => download.is_done(),
         }
     }
 
@@ -156,7 +164,7 @@ impl Body for AnswerBody {
                 let length = text.as_ref().map_or(0, Bytes::len);
                 SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
             }
-            Content::Upstream(download) => download.incoming.size_hint(),
+            Content::Upstream(download) => download.size_hint(),
         }
     }
 }

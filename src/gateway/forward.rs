@@ -6,18 +6,17 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, HOST};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
-use hyper::body::Incoming;
 
 use tokio::time::Instant;
 
 use super::Gateway;
 use super::answer::{AnswerBody, Download};
 use super::headers::{self, Forwarded};
-use super::plan::{Forwarding, HeaderCase, HostRule, PathRule, RoutePlan};
+use super::plan::{Forwarding, HostRule, PathRule, RoutePlan};
 use super::reason::{Refusal, Stop, UpstreamError};
 use super::record::Record;
 use super::upload::{Tally, Upload};
@@ -39,7 +38,7 @@ pub(super) struct Verified {
 
 /// The head of an upstream's answer, and what its body needs.
 pub(super) struct Answered {
-    response: Response<Incoming>,
+    response: Response<()>,
     lease: Lease,
     deadline: Alarm,
 }
@@ -88,7 +87,7 @@ async fn exchange(
     route: &RoutePlan,
     unread: &mut Option<RequestBody>,
     tally: &Tally,
-) -> Result<(Response<Incoming>, Lease), Stop> {
+) -> Result<(Response<()>, Lease), Stop> {
     let began = Instant::now();
     loop {
         let (mut lease, fresh) = match upstream.reuse() {
@@ -118,27 +117,8 @@ async fn exchange(
     }
 }
 
-/// RFC 9112 §6.3: both framings at once is how responses are smuggled, and a coding under `chunked` would be lost
-/// on the way. A redirect would have the sender do something undefined, or count the message as delivered.
-fn check_response(response: &Response<Incoming>) -> Result<(), UpstreamError> {
-    let headers = response.headers();
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let framing = [
-        lengths.next(),
-        lengths.next(),
-        codings.next(),
-        codings.next(),
-    ];
-    let clear = match framing {
-        [None, None, None, None] => true,
-        [Some(length), None, None, None] => length.as_bytes().iter().all(u8::is_ascii_digit),
-        [None, None, Some(coding), None] => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
-        _ => false,
-    };
-    if !clear {
-        return Err(UpstreamError::Protocol);
-    }
+/// A redirect would have the sender do something undefined, or count the message as delivered.
+fn check_response(response: &Response<()>) -> Result<(), UpstreamError> {
     if response.status().is_redirection() {
         return Err(UpstreamError::Redirect);
     }
@@ -152,11 +132,11 @@ fn check_response(response: &Response<Incoming>) -> Result<(), UpstreamError> {
 impl Answered {
     /// The answer as the sender gets it: the upstream's own, less what concerns only its connection.
     pub(super) fn into_answer(self, mut record: Record) -> Response<AnswerBody> {
-        let (mut head, incoming) = self.response.into_parts();
+        let (mut head, ()) = self.response.into_parts();
         headers::clean_response(&mut head.headers);
         head.version = Version::HTTP_11;
         record.answered(head.status);
-        let download = Download::new(incoming, self.lease, self.deadline);
+        let download = Download::new(self.lease, self.deadline);
         Response::from_parts(head, AnswerBody::upstream(download, record))
     }
 }
@@ -213,11 +193,8 @@ fn outbound(
     *request.method_mut() = Method::POST;
     *request.uri_mut() = upstream_uri(&head.uri, &rule.path)?;
     *request.headers_mut() = head.headers;
-    // Carries the sender's spelling of header names. hyper would put it before any other setting, so it may go
-    // along only where it is wanted.
-    if plan.is_some_and(|plan| plan.header_case == HeaderCase::Preserve) {
-        *request.extensions_mut() = head.extensions;
-    }
+    // The sender's spelling of header names is among them.
+    *request.extensions_mut() = head.extensions;
     Ok(request)
 }
 

@@ -4,6 +4,7 @@
 //! came, and the next one is asked for when there is room for it, so both sides feel each other's pace.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -151,7 +152,7 @@ pub(super) async fn discard(mut body: RequestBody, cap: u64, patience: Alarm, ta
 
 /// A verified request's body on its way to the upstream: the part already looked at, then the rest.
 pub(super) struct Upload {
-    ahead: std::vec::IntoIter<Bytes>,
+    ahead: VecDeque<Bytes>,
     rest: Option<RequestBody>,
     length: BodyLength,
     cap: u64,
@@ -183,7 +184,7 @@ impl Upload {
             tally.body_done.set(true);
         }
         Self {
-            ahead: ahead.into_iter(),
+            ahead: ahead.into(),
             rest,
             length,
             cap,
@@ -193,6 +194,15 @@ impl Upload {
             idle_timeout,
             timers: timers.clone(),
             tally: Rc::clone(tally),
+        }
+    }
+
+    /// Takes back the piece it gave last, because nobody was there to take it.
+    pub(super) fn put_back(&mut self, data: Bytes) {
+        if !data.is_empty() {
+            let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+            self.passed = self.passed.saturating_sub(length);
+            self.ahead.push_front(data);
         }
     }
 
@@ -252,7 +262,7 @@ impl Body for Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
-        if let Some(data) = this.ahead.next() {
+        if let Some(data) = this.ahead.pop_front() {
             return this.pass(data);
         }
         loop {
@@ -279,7 +289,7 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ahead.len() == 0 && rest_ended(self.rest.as_ref())
+        self.ahead.is_empty() && rest_ended(self.rest.as_ref())
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -4,6 +4,7 @@
 //! waits on one alarm; what the alarm means follows from the phase.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 
 use super::linger::Lingering;
 use super::request_body::Kept;
+use super::spelling::Spelling;
 use super::{Fault, ServerLimits};
 use crate::clock::{Alarm, Timers};
 
@@ -68,6 +70,8 @@ pub(super) struct Activity {
     /// Who reads on once all answers are out.
     reader: RefCell<Option<Waker>>,
     body_poll: Cell<BodyPoll>,
+    /// How the heads that were passed on are spelled, where somebody wants to know.
+    spellings: Option<RefCell<VecDeque<Spelling>>>,
     http2: Http2,
 }
 
@@ -123,6 +127,7 @@ impl Activity {
             flush_due: Cell::new(false),
             reader: RefCell::new(None),
             body_poll: Cell::new(BodyPoll::Untouched),
+            spellings: limits.preserve_header_case.then(RefCell::default),
             http2: Http2::default(),
         };
         activity.rest();
@@ -284,8 +289,11 @@ impl Activity {
         }
     }
 
-    /// A whole head was passed on.
-    pub(super) fn head_passed(&self) {
+    /// This whole head was passed on.
+    pub(super) fn head_passed(&self, head: &[u8]) {
+        if let Some(spellings) = &self.spellings {
+            spellings.borrow_mut().push_back(Spelling::read(head));
+        }
         self.head_open.set(false);
         if self.phase.get() != Phase::Head {
             self.began.set(Instant::now());
@@ -293,6 +301,11 @@ impl Activity {
         self.phase.set(Phase::Message);
         self.alarm.pause();
         self.unanswered_heads.set(self.unanswered_heads.get() + 1);
+    }
+
+    /// How the head is spelled that hyper has made a request of; they come in the order in which they were passed on.
+    pub(super) fn take_spelling(&self) -> Option<Spelling> {
+        self.spellings.as_ref()?.borrow_mut().pop_front()
     }
 
     /// When the first byte of the latest head came.

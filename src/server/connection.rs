@@ -96,9 +96,7 @@ impl<H: Handler> Service<H> {
         let guard = Guard::new(Rc::clone(&stream), Rc::clone(&activity), &self.limits);
         let mut socket = join(guard, Writing::new(&stream, &activity, false));
         let mut builder = http1::Builder::new();
-        builder
-            .max_buf_size(READ_BUFFER)
-            .preserve_header_case(self.limits.preserve_header_case);
+        builder.max_buf_size(READ_BUFFER);
         let end = loop {
             if let Some(end) = self.parked(&stream, &activity).await {
                 break end;
@@ -195,7 +193,10 @@ impl<H: Handler> Service<H> {
         let in_flight = InFlight::new(activity);
         let (head, body) = request.into_parts();
         let (body, ended) = RequestBody::alone(body);
-        let request = Request::from_parts(head, body);
+        let mut request = Request::from_parts(head, body);
+        if let Some(spelling) = activity.take_spelling() {
+            request.extensions_mut().insert(spelling);
+        }
         let mut response = Rc::clone(&self.handler).call(request, peer).await?;
         // Told so, a client takes its next request elsewhere, instead of sending it into our closing the connection,
         // and takes the answer to half a body for what it is (RFC 9112 §9.6).

@@ -19,7 +19,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, Method};
 use subtle::ConstantTimeEq;
 
-use super::challenge::{Candidate, ChallengeMethod, Reply, ReplyFormat};
+use super::challenge::{self, Candidate, ChallengeMethod, Reply, ReplyFormat};
 use super::{
     BodyLength, Head, Match, Permit, Reason, Rejection, Step, TokenSet, UnixTime, Verdict,
 };
@@ -215,8 +215,8 @@ impl Pending<'_> {
 
     /// Decides with the whole body, which is at most [`Pending::body_cap`] bytes.
     pub fn finish(self, body: &[u8], now: UnixTime) -> Verdict {
-        let body = String::from_utf8_lossy(body);
-        let Some(candidate) = Candidate::in_body(&body) else {
+        let text = challenge::text(body);
+        let Some(candidate) = text.as_deref().and_then(Candidate::in_body) else {
             return self.overflow();
         };
         self.scheme

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::dial::Dialler;
-use super::link::{Link, Status};
+use super::link::Link;
 use super::places::Place;
 use crate::clock::Timers;
 use crate::gateway::plan::{Endpoint, HealthCheck, Plan};
@@ -110,9 +110,8 @@ impl Check {
         place: Option<Place>,
     ) -> Option<bool> {
         let stream = self.dialler.dial(endpoint, rules.timeout).await.ok()?;
-        let status = Status::new(&self.metrics);
-        let link = Link::new(stream, &status, place);
-        status.lend();
+        let mut link = Link::new(stream, &self.metrics, place);
+        link.lend();
         let mut builder = Builder::new();
         builder.max_buf_size(HEAD_CAP).title_case_headers(true);
         let (mut sender, connection) = builder.handshake(TokioIo::new(link)).await.ok()?;

@@ -4,7 +4,6 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use tokio_rustls::TlsConnector;
 
 use super::super::plan::{Endpoint, EndpointHost};
 use super::super::reason::UpstreamError;
-use super::link::{Socket, Stream};
+use super::link::Stream;
 use crate::clock::Timers;
 
 /// Look-ups at the same time in one worker. The system's resolver holds a thread each, and a resolver that has
@@ -56,7 +55,6 @@ impl Dialler {
             let addresses = self.addresses(endpoint).await?;
             let socket = self.reach(addresses, deadline).await?;
             set_options(&socket);
-            let socket = Socket(Rc::new(socket));
             let Some(tls) = &endpoint.tls else {
                 return Ok(Stream::Plain(socket));
             };

@@ -1,31 +1,25 @@
 //! A connection lent to one request, and what it is between two requests.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
-use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{Builder, Connection, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::task::JoinHandle;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::super::plan::{HeaderCase, UpstreamPlan};
 use super::super::reason::UpstreamError;
 use super::super::upload::Upload;
+use super::exchange::{Exchange, SendError};
 use super::health::Health;
-use super::link::{Link, Socket, Status, Stream};
-use super::places::{Place, Places};
-use crate::clock::{Alarm, Timers};
-use crate::telemetry::UpstreamMetrics;
+use super::link::Link;
+use super::places::Places;
+use crate::clock::{TICK, Timers};
 
-/// Read buffer, which bounds a response head as well.
-const BUFFER: usize = 64 * 1024;
 /// A connection older than this takes no further request, so that a change of addresses in DNS, or a balancer's wish
 /// to move, is followed within a minute even by a feed that never pauses.
 const LONGEST_LIFE: Duration = Duration::from_secs(60);
@@ -36,36 +30,25 @@ const KEPT: usize = 64;
 /// The connections of one worker to one upstream that nobody uses.
 pub(super) struct Idle {
     kept: RefCell<Vec<Kept>>,
+    /// Tells the sweeper that there is one again.
+    filled: Rc<Notify>,
     /// Set where the upstream's connections are limited.
     places: Option<Arc<Places>>,
 }
 
 /// A connection between two requests.
 pub(super) struct Kept {
+    exchange: Exchange,
     /// Position of the endpoint it goes to.
     endpoint: usize,
-    sender: SendRequest<Upload>,
-    driver: Driver,
-    socket: Socket,
-    status: Rc<Status>,
+    header_case: HeaderCase,
     born: Instant,
+    /// When the latest exchange was over.
+    rests: Instant,
     /// How long it may be idle.
     keep: Duration,
     /// Requests it may still take.
     left: u64,
-}
-
-/// The task that moves a connection's bytes. Dropping it ends the connection.
-struct Driver {
-    task: JoinHandle<()>,
-    /// Rings when the connection has been idle for too long; paused while it is lent.
-    expiry: Rc<Alarm>,
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 /// A connection lent to one request.
@@ -74,18 +57,11 @@ pub(in crate::gateway) struct Lease {
     home: Weak<Idle>,
 }
 
-/// Why a request has no answer.
-pub(in crate::gateway) enum SendError {
-    /// Nothing was sent; here it is back.
-    NotSent(Box<Request<Upload>>),
-    /// Something may have been sent.
-    Failed(UpstreamError),
-}
-
 impl Idle {
     pub(super) fn new(places: Option<Arc<Places>>) -> Rc<Self> {
         Rc::new(Self {
             kept: RefCell::default(),
+            filled: Rc::default(),
             places,
         })
     }
@@ -99,7 +75,7 @@ impl Idle {
         }
         loop {
             let kept = self.kept.borrow_mut().pop()?;
-            if kept.is_usable() && health.is_preferred(kept.endpoint) {
+            if kept.born.elapsed() < LONGEST_LIFE && health.is_preferred(kept.endpoint) {
                 return Some(Lease::new(kept, self));
             }
         }
@@ -114,10 +90,19 @@ impl Idle {
 
     fn keep(&self, connection: Kept) {
         let mut kept = self.kept.borrow_mut();
-        kept.retain(Kept::is_alive);
         if kept.len() < KEPT && self.waiting() == 0 {
+            if kept.is_empty() {
+                self.filled.notify_one();
+            }
             kept.push(connection);
         }
+    }
+
+    /// Closes what has ended or been idle for too long, and tells whether anything is left.
+    fn sweep(&self) -> bool {
+        let mut kept = self.kept.borrow_mut();
+        kept.retain(|kept| kept.rests.elapsed() < kept.keep && kept.exchange.is_open());
+        !kept.is_empty()
     }
 
     fn waiting(&self) -> usize {
@@ -125,72 +110,34 @@ impl Idle {
     }
 }
 
-impl Kept {
-    pub(super) async fn start(
-        (stream, endpoint): (Stream, usize),
-        place: Option<Place>,
-        plan: &UpstreamPlan,
-        timers: &Timers,
-        metrics: &Rc<UpstreamMetrics>,
-    ) -> Result<Self, UpstreamError> {
-        let socket = stream.socket().clone();
-        let status = Status::new(metrics);
-        let mut builder = Builder::new();
-        builder
-            .max_buf_size(BUFFER)
-            .title_case_headers(plan.header_case == HeaderCase::Title)
-            .preserve_header_case(plan.header_case == HeaderCase::Preserve);
-        let link = TokioIo::new(Link::new(stream, &status, place));
-        let (sender, connection) = builder
-            .handshake(link)
-            .await
-            .map_err(|_| UpstreamError::Reset)?;
-        let expiry = Rc::new(timers.alarm(plan.care.keep_alive));
-        expiry.pause();
-        let task = tokio::task::spawn_local(drive(connection, Rc::clone(&expiry)));
-        Ok(Self {
-            endpoint,
-            sender,
-            driver: Driver { task, expiry },
-            socket,
-            status,
-            born: Instant::now(),
-            keep: plan.care.keep_alive,
-            left: plan.care.keep_alive_requests,
-        })
-    }
-
-    /// Whether it has not ended.
-    fn is_alive(&self) -> bool {
-        !self.driver.task.is_finished()
-    }
-
-    /// Whether another request may go over it, as far as anybody can tell before trying.
-    fn is_usable(&self) -> bool {
-        self.is_alive()
-            && self.sender.is_ready()
-            && self.born.elapsed() < LONGEST_LIFE
-            && self.socket.is_quiet()
+/// Closes idle connections in time, for as long as there is anybody who could use them.
+pub(super) async fn sweep(idle: Weak<Idle>, timers: Timers) {
+    while let Some(filled) = idle.upgrade().map(|idle| Rc::clone(&idle.filled)) {
+        filled.notified().await;
+        while idle.upgrade().is_some_and(|idle| idle.sweep()) {
+            timers.alarm(TICK).await;
+        }
     }
 }
 
-/// Moves a connection's bytes until it ends or has been idle for too long.
-async fn drive(connection: Connection<TokioIo<Link>, Upload>, expiry: Rc<Alarm>) {
-    let mut connection = pin!(connection);
-    poll_fn(|cx| {
-        // How it ended is told to the request it was lent to, if any.
-        if connection.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
+impl Kept {
+    pub(super) fn new(link: Link, endpoint: usize, plan: &UpstreamPlan) -> Self {
+        let now = Instant::now();
+        Self {
+            exchange: Exchange::new(link),
+            endpoint,
+            header_case: plan.header_case,
+            born: now,
+            rests: now,
+            keep: plan.care.keep_alive,
+            left: plan.care.keep_alive_requests,
         }
-        expiry.poll_rung(cx)
-    })
-    .await;
+    }
 }
 
 impl Lease {
     pub(super) fn new(mut kept: Kept, home: &Rc<Idle>) -> Self {
-        kept.driver.expiry.pause();
-        kept.status.lend();
+        kept.exchange.link().lend();
         kept.left = kept.left.saturating_sub(1);
         Self {
             kept,
@@ -213,23 +160,32 @@ impl Lease {
     pub(in crate::gateway) async fn send(
         &mut self,
         request: Request<Upload>,
-    ) -> Result<Response<Incoming>, SendError> {
-        let sent = self.kept.sender.try_send_request(request).await;
-        let response = sent.map_err(|mut error| match error.take_message() {
-            Some(request) => SendError::NotSent(Box::new(request)),
-            None => SendError::Failed(self.classify(error.error())),
-        })?;
-        self.kept.status.answered();
+    ) -> Result<Response<()>, SendError> {
+        let case = self.kept.header_case;
+        let response = self.kept.exchange.send(request, case).await?;
         self.learn_keep(response.headers());
         Ok(response)
     }
 
-    fn classify(&self, error: &hyper::Error) -> UpstreamError {
-        if error.is_parse() || self.kept.status.flooded() {
-            UpstreamError::Protocol
-        } else {
-            UpstreamError::Reset
-        }
+    /// The next piece of the answer's body; `None` at its end.
+    ///
+    /// # Errors
+    /// The answer's body broke, or the request's did.
+    pub(in crate::gateway) fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+        self.kept.exchange.poll_data(cx)
+    }
+
+    /// Whether all of the answer's body has been given.
+    pub(in crate::gateway) fn is_done(&self) -> bool {
+        self.kept.exchange.is_done()
+    }
+
+    /// What is left of the answer's body, where that is known.
+    pub(in crate::gateway) fn left(&self) -> Option<u64> {
+        self.kept.exchange.left()
     }
 
     /// `Keep-Alive: timeout=N, max=N` (RFC 2068 §19.7.1). A second less than told, and never more than configured: a
@@ -256,15 +212,20 @@ impl Lease {
         }
     }
 
-    /// The exchange is whole: others may use the connection.
+    /// The answer is whole: others may use the connection, if the request is whole too.
     pub(in crate::gateway) fn give_back(self) {
-        let kept = self.kept;
-        kept.status.rest();
+        let mut kept = self.kept;
+        let whole = kept.exchange.is_whole();
+        kept.exchange.forget();
+        if !whole {
+            return;
+        }
+        kept.exchange.link().rest();
         let Some(home) = self.home.upgrade() else {
             return;
         };
+        kept.rests = Instant::now();
         if kept.left > 0 && !kept.keep.is_zero() && kept.born.elapsed() < LONGEST_LIFE {
-            kept.driver.expiry.set(kept.keep);
             home.keep(kept);
         }
     }

@@ -1,18 +1,14 @@
-//! One connection to an upstream, as hyper sees it: a socket, with or without TLS, that knows how it has to end.
+//! One connection to an upstream: a socket, with or without TLS, that knows how it has to end.
 //!
 //! It is reset, not closed, when it is given up within an exchange: an end of stream in the middle of a request looks
 //! to some servers like the end of the request.
-//!
-//! An upstream that answers before it has read the whole body may close at once, which makes writing fail. Its answer
-//! can still be read, so a failed write waits for what reading brings: the answer, or the same failure.
 
-use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::Shutdown;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -23,110 +19,21 @@ use tokio_rustls::client::TlsStream;
 use super::places::Place;
 use crate::telemetry::UpstreamMetrics;
 
-/// Bytes that may come before the head of an answer is whole, interim answers included. The head itself is bounded
-/// by hyper's buffer; this bounds what comes in front of it, and leaves room for a part of the body behind it.
-const HEAD_CAP: usize = 256 * 1024;
-
-/// What the pool and the connection's own task both have to know.
-pub(super) struct Status {
-    /// Bytes that may still come before an answer has begun; `None` within its body and between two requests.
-    head_left: Cell<Option<usize>>,
-    flooded: Cell<bool>,
-    state: Cell<Use>,
-    metrics: Rc<UpstreamMetrics>,
-}
-
 /// What a connection is counted as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
     Idle,
     Lent,
-    /// Its socket is closed. The request it was lent to may not have ended yet.
-    Closed,
-}
-
-impl Status {
-    pub(super) fn new(metrics: &Rc<UpstreamMetrics>) -> Rc<Self> {
-        metrics.idle.inc();
-        Rc::new(Self {
-            head_left: Cell::new(None),
-            flooded: Cell::new(false),
-            state: Cell::new(Use::Idle),
-            metrics: Rc::clone(metrics),
-        })
-    }
-
-    /// From here on the connection ends in a reset, whoever ends it, until a whole exchange has gone over it: hyper
-    /// itself closes it when a body breaks, before anybody here could say how.
-    pub(super) fn lend(&self) {
-        self.head_left.set(Some(HEAD_CAP));
-        self.becomes(Use::Lent);
-    }
-
-    /// The answer has begun.
-    pub(super) fn answered(&self) {
-        self.head_left.set(None);
-    }
-
-    /// A whole exchange has gone over it.
-    pub(super) fn rest(&self) {
-        self.becomes(Use::Idle);
-    }
-
-    /// Once closed it is nothing else any more.
-    fn becomes(&self, next: Use) {
-        match self.state.get() {
-            Use::Closed => return,
-            Use::Idle => self.metrics.idle.dec(),
-            Use::Lent => self.metrics.active.dec(),
-        }
-        match next {
-            Use::Closed => {}
-            Use::Idle => self.metrics.idle.inc(),
-            Use::Lent => self.metrics.active.inc(),
-        }
-        self.state.set(next);
-    }
-
-    /// Whether it broke because the upstream went on and on without an answer.
-    pub(super) fn flooded(&self) -> bool {
-        self.flooded.get()
-    }
-
-    fn read(&self, count: usize) -> io::Result<()> {
-        let Some(left) = self.head_left.get() else {
-            return Ok(());
-        };
-        self.head_left.set(Some(left.saturating_sub(count)));
-        if count > left {
-            self.flooded.set(true);
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        Ok(())
-    }
-}
-
-/// A socket that the pool can look at while the connection's task owns it.
-#[derive(Clone)]
-pub(super) struct Socket(pub(super) Rc<TcpStream>);
-
-impl Socket {
-    /// Whether nothing has come, not even an end. Asks the kernel: the task hears of it only later.
-    pub(super) fn is_quiet(&self) -> bool {
-        let mut byte = [MaybeUninit::uninit()];
-        let peeked = SockRef::from(&*self.0).peek(&mut byte);
-        matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-    }
 }
 
 /// The bytes under HTTP.
 pub(super) enum Stream {
-    Plain(Socket),
-    Tls(Box<TlsStream<Socket>>),
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
-    pub(super) fn socket(&self) -> &Socket {
+    fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,
             Self::Tls(stream) => stream.get_ref().0,
@@ -134,43 +41,105 @@ impl Stream {
     }
 }
 
+/// What the kernel holds of a socket that nobody has read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unread {
+    Nothing,
+    Bytes,
+    /// An end or a failure.
+    End,
+}
+
+/// Asks the kernel: the runtime hears of it only later.
+fn unread(socket: &TcpStream) -> Unread {
+    let mut byte = [MaybeUninit::uninit()];
+    match SockRef::from(socket).peek(&mut byte) {
+        Ok(1..) => Unread::Bytes,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Unread::Nothing,
+        Ok(0) | Err(_) => Unread::End,
+    }
+}
+
 /// See the module.
 pub(super) struct Link {
     stream: Stream,
-    status: Rc<Status>,
-    /// A write has failed.
-    deaf: bool,
+    state: Use,
+    metrics: Rc<UpstreamMetrics>,
     /// Last, so that the socket is closed before the place is free.
     _place: Option<Place>,
 }
 
 impl Link {
-    pub(super) fn new(stream: Stream, status: &Rc<Status>, place: Option<Place>) -> Self {
+    pub(super) fn new(stream: Stream, metrics: &Rc<UpstreamMetrics>, place: Option<Place>) -> Self {
+        metrics.idle.inc();
         Self {
             stream,
-            status: Rc::clone(status),
-            deaf: false,
+            state: Use::Idle,
+            metrics: Rc::clone(metrics),
             _place: place,
         }
     }
 
-    fn hold_failure<T>(&mut self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if matches!(written, Poll::Ready(Err(_))) {
-            // No waker is needed: the failure makes the socket readable as well.
-            self.deaf = true;
-            return Poll::Pending;
+    /// From here on the connection ends in a reset, until a whole exchange has gone over it.
+    pub(super) fn lend(&mut self) {
+        if std::mem::replace(&mut self.state, Use::Lent) == Use::Idle {
+            self.metrics.idle.dec();
+            self.metrics.active.inc();
         }
-        written
+    }
+
+    /// A whole exchange has gone over it.
+    pub(super) fn rest(&mut self) {
+        if std::mem::replace(&mut self.state, Use::Idle) == Use::Lent {
+            self.metrics.active.dec();
+            self.metrics.idle.inc();
+        }
+    }
+
+    /// Whether it is worth keeping: it has not ended, and nothing came that nobody asked for.
+    pub(super) fn is_open(&self) -> bool {
+        match (unread(self.stream.socket()), &self.stream) {
+            (Unread::Nothing, _) | (Unread::Bytes, Stream::Tls(_)) => true,
+            (Unread::Bytes | Unread::End, _) => false,
+        }
+    }
+
+    /// Whether a request may go over it, as far as anybody can tell before trying. Under TLS there may be something to
+    /// read that is no answer, a session ticket above all.
+    pub(super) async fn is_quiet(&mut self) -> bool {
+        let unread = unread(self.stream.socket());
+        match &mut self.stream {
+            _ if unread == Unread::Nothing => true,
+            Stream::Plain(_) => false,
+            Stream::Tls(stream) => {
+                // Comes at once: the kernel has it.
+                let ready = stream.get_ref().0.readable().await;
+                let mut byte = [0];
+                let read = poll_fn(|cx| {
+                    let mut byte = ReadBuf::new(&mut byte);
+                    Poll::Ready(Pin::new(&mut **stream).poll_read(cx, &mut byte))
+                });
+                ready.is_ok() && read.await.is_pending()
+            }
+        }
+    }
+
+    /// Whether bytes that were taken have reached the kernel, with nothing in between.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self.stream, Stream::Plain(_))
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if self.status.state.get() == Use::Lent {
-            // Where the kernel refuses, a plain close has to do.
-            let _ = SockRef::from(&*self.stream.socket().0).set_linger(Some(Duration::ZERO));
+        match self.state {
+            Use::Idle => self.metrics.idle.dec(),
+            Use::Lent => {
+                self.metrics.active.dec();
+                // Where the kernel refuses, a plain close has to do.
+                let _ = SockRef::from(self.stream.socket()).set_linger(Some(Duration::ZERO));
+            }
         }
-        self.status.becomes(Use::Closed);
     }
 }
 
@@ -186,55 +155,37 @@ macro_rules! either {
 
 impl AsyncRead for Link {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = out.filled().len();
-        ready!(either!(self.as_mut(), poll_read(cx, out)))?;
-        let count = out.filled().len().saturating_sub(before);
-        Poll::Ready(self.status.read(count))
+        either!(self, poll_read(cx, out))
     }
 }
 
 impl AsyncWrite for Link {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.deaf {
-            return Poll::Pending;
-        }
-        let written = either!(self.as_mut(), poll_write(cx, bytes));
-        self.hold_failure(written)
+        either!(self, poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.deaf {
-            return Poll::Pending;
-        }
-        let written = either!(self.as_mut(), poll_write_vectored(cx, slices));
-        self.hold_failure(written)
+        either!(self, poll_write_vectored(cx, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.stream {
-            Stream::Plain(stream) => stream.is_write_vectored(),
-            Stream::Tls(stream) => stream.is_write_vectored(),
-        }
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.deaf {
-            return Poll::Pending;
-        }
-        let flushed = either!(self.as_mut(), poll_flush(cx));
-        self.hold_failure(flushed)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -242,84 +193,21 @@ impl AsyncWrite for Link {
     }
 }
 
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.0.poll_read_ready(cx))?;
-            if let Some(read) = unless_blocked(self.0.try_read_buf(out)) {
-                return Poll::Ready(read.map(|_| ()));
-            }
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.0.poll_write_ready(cx))?;
-            if let Some(written) = unless_blocked(self.0.try_write(bytes)) {
-                return Poll::Ready(written);
-            }
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.0.poll_write_ready(cx))?;
-            if let Some(written) = unless_blocked(self.0.try_write_vectored(slices)) {
-                return Poll::Ready(written);
-            }
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(&*self.0).shutdown(Shutdown::Write))
-    }
-}
-
-/// `None` where the kernel had nothing after all, so that the caller has to wait again.
-fn unless_blocked<T>(result: io::Result<T>) -> Option<io::Result<T>> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-        result => Some(result),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
-    use std::net::{TcpListener, TcpStream as Peer};
+    use std::net::{Shutdown, TcpListener, TcpStream as Peer};
 
     use super::*;
 
     /// What the kernel knows counts, not what the runtime has heard: it does not turn here.
     #[test]
-    fn a_socket_is_quiet_until_bytes_or_an_end_have_come() {
+    fn what_has_come_is_known_before_anybody_reads() {
         type Say = fn(&mut Peer);
-        let says: [(Say, bool); 4] = [
-            (|_| {}, true),
-            (|peer| peer.write_all(b"x").unwrap(), false),
-            (|peer| peer.shutdown(Shutdown::Write).unwrap(), false),
+        let says: [(Say, Unread); 4] = [
+            (|_| {}, Unread::Nothing),
+            (|peer| peer.write_all(b"x").unwrap(), Unread::Bytes),
+            (|peer| peer.shutdown(Shutdown::Write).unwrap(), Unread::End),
             (
                 |peer| {
                     let peer = std::mem::replace(peer, peer.try_clone().unwrap());
@@ -328,7 +216,7 @@ mod tests {
                         .unwrap();
                     peer.shutdown(Shutdown::Both).unwrap();
                 },
-                false,
+                Unread::End,
             ),
         ];
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -336,14 +224,14 @@ mod tests {
             .build()
             .unwrap();
         let _inside = runtime.enter();
-        for (say, quiet) in says {
+        for (say, expected) in says {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let socket = Peer::connect(listener.local_addr().unwrap()).unwrap();
             socket.set_nonblocking(true).unwrap();
             let (mut peer, _) = listener.accept().unwrap();
             say(&mut peer);
-            let socket = Socket(Rc::new(TcpStream::from_std(socket).unwrap()));
-            assert_eq!(socket.is_quiet(), quiet);
+            let socket = TcpStream::from_std(socket).unwrap();
+            assert_eq!(unread(&socket), expected);
         }
     }
 }

@@ -10,14 +10,18 @@
 
 mod check;
 mod dial;
+mod encode;
+mod exchange;
 mod health;
 mod lease;
 mod link;
 mod places;
+mod response;
 
 pub(super) use check::follow;
+pub(super) use exchange::SendError;
 pub(super) use health::Health;
-pub(super) use lease::{Lease, SendError};
+pub(super) use lease::Lease;
 pub(super) use places::Places;
 
 use std::pin::pin;
@@ -29,8 +33,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::dial::Dialler;
-use self::lease::{Idle, Kept};
-use self::link::Stream;
+use self::lease::{Idle, Kept, sweep};
+use self::link::{Link, Stream};
 use self::places::{Entry, Place};
 use super::plan::{Plan, RouteTimeouts, UpstreamPlan};
 use super::reason::{Refusal, Stop, UpstreamError};
@@ -49,15 +53,13 @@ pub(super) struct Upstream {
     dialler: Dialler,
     metrics: Rc<UpstreamMetrics>,
     idle: Rc<Idle>,
-    /// Set where the upstream's connections are limited.
-    reclaiming: Option<JoinHandle<()>>,
+    /// What looks after idle connections.
+    caring: Vec<JoinHandle<()>>,
 }
 
 impl Drop for Upstream {
     fn drop(&mut self) {
-        if let Some(task) = &self.reclaiming {
-            task.abort();
-        }
+        self.caring.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -75,8 +77,12 @@ impl Upstream {
             .filter(|upstream| upstream.is_limited())
             .map(|upstream| Arc::clone(&upstream.places));
         let idle = Idle::new(places.clone());
-        let reclaiming =
-            places.map(|places| tokio::task::spawn_local(reclaim(places, Rc::downgrade(&idle))));
+        let sweeping = sweep(Rc::downgrade(&idle), timers.clone());
+        let mut caring = vec![tokio::task::spawn_local(sweeping)];
+        if let Some(places) = places {
+            let reclaiming = reclaim(places, Rc::downgrade(&idle));
+            caring.push(tokio::task::spawn_local(reclaiming));
+        }
         Self {
             plan,
             position,
@@ -84,7 +90,7 @@ impl Upstream {
             timers,
             metrics: Rc::new(metrics),
             idle,
-            reclaiming,
+            caring,
         }
     }
 
@@ -106,8 +112,9 @@ impl Upstream {
         let plan = self.plan().ok_or(UpstreamError::Refused)?;
         let place = self.place(plan, timeouts.response).await?;
         let stream = self.first_accepting(plan, timeouts.connect).await?;
-        let kept = Kept::start(stream, place, plan, &self.timers, &self.metrics).await?;
-        Ok(Lease::new(kept, &self.idle))
+        let (stream, endpoint) = stream;
+        let link = Link::new(stream, &self.metrics, place);
+        Ok(Lease::new(Kept::new(link, endpoint, plan), &self.idle))
     }
 
     /// Whether a connection may be tried once more after this much time.

@@ -107,7 +107,7 @@ impl<S> Guard<S> {
                     Framing::Length(length) => Place::Length(length),
                     Framing::Chunked => Place::Chunked(Chunked::new()),
                 };
-                self.activity.head_passed();
+                self.activity.head_passed(head);
                 self.end_message();
                 Ok(Some(end))
             }
