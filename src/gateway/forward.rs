@@ -3,26 +3,27 @@
 //! [`forward`] takes a [`Permit`] by value, and only the verification core can make one. Nothing is sent twice:
 //! another connection is tried only where the first one gave the request back unsent.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, Uri, Version};
 
 use tokio::time::Instant;
 
 use super::Gateway;
 use super::answer::{AnswerBody, Download};
-use super::headers::{self, Forwarded};
-use super::plan::{Forwarding, HostRule, PathRule, RoutePlan};
+use super::headers::{self, Forwarded, Passing};
+use super::plan::{Forwarding, HostRule, PathRule, RoutePlan, UpstreamPlan};
 use super::reason::{Refusal, Stop, UpstreamError};
 use super::record::Record;
 use super::upload::{Tally, Upload};
-use super::upstream::{Lease, SendError, Upstream};
+use super::upstream::{HeadWriter, Lease, Outbound, SendError, Upstream};
 use crate::clock::Alarm;
-use crate::server::RequestBody;
+use crate::server::{RequestBody, Spelling};
 use crate::verify::{BodyLength, Permit};
 
 /// A verified request, ready to go.
@@ -65,7 +66,8 @@ pub(super) async fn forward(
         .ok_or(UpstreamError::Refused)?;
     record.asks_upstream();
     let deadline = gateway.timers().alarm(route.timeouts.response);
-    let request = outbound(&permit, verified, gateway, route, upstream, record)?;
+    let plan = upstream.plan().ok_or(UpstreamError::Refused)?;
+    let request = outbound(&permit, verified, gateway, route, plan, record)?;
     let exchange = exchange(request, upstream, route, unread, &record.tally);
     let (response, lease) = tokio::select! {
         biased;
@@ -82,7 +84,7 @@ pub(super) async fn forward(
 }
 
 async fn exchange(
-    mut request: Request<Upload>,
+    mut request: Outbound,
     upstream: &Upstream,
     route: &RoutePlan,
     unread: &mut Option<RequestBody>,
@@ -95,7 +97,7 @@ async fn exchange(
             None => match upstream.connect(&route.timeouts).await {
                 Ok(lease) => (lease, true),
                 Err(stop) => {
-                    *unread = request.into_body().into_rest();
+                    *unread = request.body.into_rest();
                     return Err(stop);
                 }
             },
@@ -146,16 +148,40 @@ fn outbound(
     verified: Verified,
     gateway: &Gateway,
     route: &RoutePlan,
-    upstream: &Upstream,
+    upstream: &UpstreamPlan,
     record: &Record,
-) -> Result<Request<Upload>, Stop> {
+) -> Result<Outbound, Stop> {
     let Verified {
-        mut head,
+        head,
         authority,
         ahead,
         rest,
         length,
     } = verified;
+    let rule = &route.forwarding;
+    let target = upstream_target(&head.uri, &rule.path).ok_or(Refusal::Malformed)?;
+    let spelling = head.extensions.get::<Spelling>();
+    let mut out = HeadWriter::new(&Method::POST, &target, upstream.header_case, spelling);
+    let host = sender_host(&head.headers, authority);
+    let upstream_host = upstream_host(rule, host.as_ref(), upstream).ok_or(Refusal::Malformed)?;
+    out.field(&HOST, upstream_host.as_bytes());
+    Passing::new(
+        &head.headers,
+        rule.forward_token,
+        permit.hide_authorization(),
+    )
+    .write(&head.headers, &mut out);
+    let client = record.client();
+    let forwarded = Forwarded {
+        client: client.address,
+        tls: client.tls,
+        host: host.as_ref(),
+        request_id: record.request_id(),
+    };
+    forwarded.write(&mut out);
+    if upstream.care.keep_alive.is_zero() {
+        out.field(&CONNECTION, b"close");
+    }
     let body = Upload::new(
         ahead,
         rest,
@@ -165,90 +191,50 @@ fn outbound(
         gateway.timers(),
         &record.tally,
     );
-    let rule = &route.forwarding;
-    let host = sender_host(&mut head.headers, authority);
-    headers::clean_request(
-        &mut head.headers,
-        rule.forward_token,
-        permit.hide_authorization(),
-    );
-    let client = record.client();
-    let forwarded = Forwarded {
-        client: client.address,
-        tls: client.tls,
-        host: host.as_ref(),
-        request_id: record.request_id(),
-    };
-    headers::set_forwarded(&mut head.headers, &forwarded);
-    headers::set_host(&mut head.headers, upstream_host(rule, host, upstream)?);
-    if let BodyLength::Exact(length) = body.length() {
-        headers::set_length(&mut head.headers, length);
-    }
-    let plan = upstream.plan();
-    if plan.is_some_and(|plan| plan.care.keep_alive.is_zero()) {
-        head.headers
-            .insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    let mut request = Request::new(body);
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = upstream_uri(&head.uri, &rule.path)?;
-    *request.headers_mut() = head.headers;
-    // The sender's spelling of header names is among them.
-    *request.extensions_mut() = head.extensions;
-    Ok(request)
+    let head = out.finish(body.length());
+    Ok(Outbound { head, body })
 }
 
-/// `Host` as the sender wrote it; taken out of the map, or made from `:authority`.
-fn sender_host(headers: &mut HeaderMap, authority: Option<Authority>) -> Option<HeaderValue> {
-    headers
-        .remove(HOST)
-        .or_else(|| HeaderValue::from_str(authority?.as_str()).ok())
+/// `Host` as the sender wrote it, or made from `:authority`.
+fn sender_host(headers: &HeaderMap, authority: Option<Authority>) -> Option<HeaderValue> {
+    (headers.get(HOST).cloned()).or_else(|| HeaderValue::from_str(authority?.as_str()).ok())
 }
 
-fn upstream_host(
-    rule: &Forwarding,
-    sender: Option<HeaderValue>,
-    upstream: &Upstream,
-) -> Result<HeaderValue, Stop> {
+fn upstream_host<'h>(
+    rule: &'h Forwarding,
+    sender: Option<&'h HeaderValue>,
+    upstream: &'h UpstreamPlan,
+) -> Option<&'h HeaderValue> {
     let own = || {
         upstream
-            .plan()
-            .and_then(|plan| plan.endpoints.first())
-            .map(|endpoint| endpoint.authority.clone())
+            .endpoints
+            .first()
+            .map(|endpoint| &endpoint.authority)
     };
-    let host = match &rule.host {
+    match &rule.host {
         HostRule::Preserve => sender.or_else(own),
         HostRule::Upstream => own(),
-        HostRule::Literal(host) => Some(host.clone()),
-    };
-    host.ok_or(Stop::Refused(Refusal::Malformed))
+        HostRule::Literal(host) => Some(host),
+    }
 }
 
 /// The path by the route's rule; the query as it came.
-fn upstream_uri(uri: &Uri, rule: &PathRule) -> Result<Uri, Stop> {
-    let path_and_query = match rule {
-        PathRule::Keep => uri.path_and_query().cloned(),
-        PathRule::Replace(path) => join_query(path, "", uri.query()),
+fn upstream_target<'u>(uri: &'u Uri, rule: &PathRule) -> Option<Cow<'u, str>> {
+    let (path, rest) = match rule {
+        PathRule::Keep => return Some(uri.path_and_query()?.as_str().into()),
+        PathRule::Replace(path) => (path, ""),
         PathRule::ReplacePrefix {
             prefix_length,
             with,
-        } => join_query(
-            with,
-            uri.path().get(*prefix_length..).unwrap_or_default(),
-            uri.query(),
-        ),
+        } => (with, uri.path().get(*prefix_length..).unwrap_or_default()),
     };
-    path_and_query
-        .map(Uri::from)
-        .ok_or(Stop::Refused(Refusal::Malformed))
-}
-
-fn join_query(path: &str, rest: &str, query: Option<&str>) -> Option<PathAndQuery> {
-    let joined = match query {
+    let target = match uri.query() {
         Some(query) => format!("{path}{rest}?{query}"),
         None => format!("{path}{rest}"),
     };
-    PathAndQuery::try_from(joined).ok()
+    // Both parts have been checked; whether they make a path together has not.
+    let target = PathAndQuery::try_from(target).ok()?;
+    Some(target.as_str().to_owned().into())
 }
 
 #[cfg(test)]
@@ -277,11 +263,7 @@ mod tests {
         ];
         for (uri, rule, expected) in cases {
             let uri: Uri = uri.parse().unwrap();
-            assert_eq!(
-                upstream_uri(&uri, rule).unwrap().to_string(),
-                expected,
-                "{uri}"
-            );
+            assert_eq!(upstream_target(&uri, rule).unwrap(), expected, "{uri}");
         }
     }
 }

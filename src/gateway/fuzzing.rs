@@ -2,33 +2,24 @@
 //!
 //! Nothing here runs in a gateway, and nothing but `fuzz/` and `tests/` should come to depend on it.
 
+use http::header::HOST;
 use http::request::Parts;
+use http::uri::Authority;
 
-use super::headers;
+use super::headers::Passing;
+use super::plan::HeaderCase;
 use super::request;
-use crate::verify::BodyLength;
+use super::upstream::HeadWriter;
 
 /// The head in HTTP/1.1, with the body's length as announced or `Transfer-Encoding: chunked`; `None` where the request is
 /// refused before its token is looked at.
 #[must_use]
-pub fn cross(mut head: Parts, tls: bool) -> Option<Vec<u8>> {
+pub fn cross(head: Parts, tls: bool) -> Option<Vec<u8>> {
     let reading = request::read(&head, tls).ok()?;
-    headers::clean_request(&mut head.headers, false, false);
     let target = head.uri.path_and_query()?.as_str();
-    let host = reading
-        .authority
-        .as_ref()
-        .map_or("none", |host| host.as_str());
-    let mut bytes = format!("{} {target} HTTP/1.1\r\nhost: {host}\r\n", head.method).into_bytes();
-    for (name, value) in &head.headers {
-        bytes.extend_from_slice(
-            &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat(),
-        );
-    }
-    let framing = match reading.body {
-        BodyLength::Exact(length) => format!("content-length: {length}\r\n\r\n"),
-        BodyLength::Unknown => "transfer-encoding: chunked\r\n\r\n".to_owned(),
-    };
-    bytes.extend_from_slice(framing.as_bytes());
-    Some(bytes)
+    let mut out = HeadWriter::new(&head.method, target, HeaderCase::Lower, None);
+    let host = reading.authority.as_ref();
+    out.field(&HOST, host.map_or("none", Authority::as_str).as_bytes());
+    Passing::new(&head.headers, false, false).write(&head.headers, &mut out);
+    Some(out.finish(reading.body).to_vec())
 }

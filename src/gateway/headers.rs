@@ -10,9 +10,13 @@
 //! Names are judged as a CGI-like backend reads them: `X_Forwarded_For` would become the same variable as
 //! `X-Forwarded-For`, so it goes as well.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST};
+use std::net::IpAddr;
+
+use http::header::{CONNECTION, COOKIE, FORWARDED};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::upstream::HeadWriter;
+use crate::telemetry::write_address;
 use crate::verify::TOKEN_HEADER;
 
 /// `X-Forwarded-For`
@@ -91,36 +95,56 @@ fn is_protected(name: &str) -> bool {
     ) || name == TOKEN_HEADER.as_str()
 }
 
-/// Removes from a request all that must not reach the upstream.
-pub(super) fn clean_request(
-    headers: &mut HeaderMap,
+/// Which fields of a request reach the upstream.
+pub(super) struct Passing {
+    nominated: Vec<String>,
     forward_token: bool,
     hide_authorization: bool,
-) {
-    let nominated = nominated(headers);
-    remove(headers, |name| {
+}
+
+impl Passing {
+    pub(super) fn new(headers: &HeaderMap, forward_token: bool, hide_authorization: bool) -> Self {
+        Self {
+            nominated: nominated(headers),
+            forward_token,
+            hide_authorization,
+        }
+    }
+
+    /// Writes the fields that pass, in one go over all of them.
+    pub(super) fn write(&self, headers: &HeaderMap, head: &mut HeadWriter<'_>) {
+        let cookie = whole_cookie(headers);
+        for (name, value) in headers {
+            if self.passes(name.as_str()) && (cookie.is_none() || name != COOKIE) {
+                head.field(name, value.as_bytes());
+            }
+        }
+        if let Some(cookie) = cookie.filter(|_| self.passes(COOKIE.as_str())) {
+            head.field(&COOKIE, &cookie);
+        }
+    }
+
+    fn passes(&self, name: &str) -> bool {
         let token = name == TOKEN_HEADER.as_str();
-        (token && !forward_token)
-            || (hide_authorization && !forward_token && name == "authorization")
+        let goes = (token && !self.forward_token)
+            || (self.hide_authorization && !self.forward_token && name == "authorization")
             || is_hop_by_hop(name)
             || is_ours(name)
             || is_override(name)
-            || (nominated.iter().any(|other| other == name) && !is_protected(name))
-            || is_folded_twin(name)
-    });
-    join_cookies(headers);
+            || (self.nominated.iter().any(|other| other == name) && !is_protected(name))
+            || is_folded_twin(name);
+        !goes
+    }
 }
 
-/// RFC 9113 §8.2.3: HTTP/2 may cut a cookie line into pieces, which no server of HTTP/1.1 puts together again.
-fn join_cookies(headers: &mut HeaderMap) {
-    let pieces: Vec<&[u8]> = (headers.get_all(COOKIE).iter())
-        .map(HeaderValue::as_bytes)
-        .collect();
-    if pieces.len() > 1
-        && let Ok(whole) = HeaderValue::from_bytes(&pieces.join(&b"; "[..]))
-    {
-        headers.insert(COOKIE, whole);
-    }
+/// RFC 9113 §8.2.3: HTTP/2 may cut a cookie line into pieces, which no server of HTTP/1.1 puts together again. `None`
+/// where there is nothing to put together.
+fn whole_cookie(headers: &HeaderMap) -> Option<Vec<u8>> {
+    let mut lines = headers.get_all(COOKIE).iter();
+    let (first, second) = (lines.next()?, lines.next()?);
+    let pieces = [first, second].into_iter().chain(lines);
+    let pieces: Vec<&[u8]> = pieces.map(HeaderValue::as_bytes).collect();
+    Some(pieces.join(&b"; "[..]))
 }
 
 /// Removes from an upstream's answer all that is about its connection.
@@ -176,57 +200,50 @@ fn is_folded_twin(name: &str) -> bool {
 
 /// What we tell the upstream about the sender.
 pub(super) struct Forwarded<'a> {
-    pub(super) client: std::net::IpAddr,
+    pub(super) client: IpAddr,
     pub(super) tls: bool,
     pub(super) host: Option<&'a HeaderValue>,
     pub(super) request_id: &'a str,
 }
 
-/// Sets the fields that tell the upstream about the sender, in both common forms (RFC 7239 and `X-Forwarded-*`).
-pub(super) fn set_forwarded(headers: &mut HeaderMap, forwarded: &Forwarded<'_>) {
-    let proto = if forwarded.tls { "https" } else { "http" };
-    let client = forwarded.client.to_canonical();
-    set_text(headers, X_FORWARDED_FOR, &client.to_string());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
-    set_text(headers, X_REQUEST_ID, forwarded.request_id);
-    // RFC 7239 §6: an IPv6 address is bracketed, and for that quoted.
-    let node = if client.is_ipv6() {
-        format!("\"[{client}]\"")
-    } else {
-        client.to_string()
-    };
-    let mut line = format!("for={node};proto={proto}");
-    if let Some(host) = forwarded.host {
-        headers.insert(X_FORWARDED_HOST, host.clone());
-        if let Ok(host) = host.to_str() {
-            line.push_str(";host=\"");
-            line.push_str(host);
-            line.push('"');
+impl Forwarded<'_> {
+    /// Writes the fields that tell the upstream about the sender, in both common forms (RFC 7239 and `X-Forwarded-*`).
+    pub(super) fn write(&self, head: &mut HeadWriter<'_>) {
+        let proto: &[u8] = if self.tls { b"https" } else { b"http" };
+        let client = self.client.to_canonical();
+        head.field_with(&X_FORWARDED_FOR, |out| write_address(out, client));
+        head.field(&X_FORWARDED_PROTO, proto);
+        head.field(&X_REQUEST_ID, self.request_id.as_bytes());
+        if let Some(host) = self.host {
+            head.field(&X_FORWARDED_HOST, host.as_bytes());
         }
-    }
-    set_text(headers, http::header::FORWARDED, &line);
-}
-
-/// Sets `Host`.
-pub(super) fn set_host(headers: &mut HeaderMap, host: HeaderValue) {
-    headers.insert(HOST, host);
-}
-
-/// Sets `Content-Length`.
-pub(super) fn set_length(headers: &mut HeaderMap, length: u64) {
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-}
-
-fn set_text(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    // Addresses, identifiers and checked authorities are all visible ASCII.
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(name, value);
+        head.field_with(&FORWARDED, |out| {
+            // RFC 7239 §6: an IPv6 address is bracketed, and for that quoted.
+            let (open, close): (&[u8], &[u8]) = match client {
+                IpAddr::V4(_) => (b"for=", b""),
+                IpAddr::V6(_) => (b"for=\"[", b"]\""),
+            };
+            out.extend_from_slice(open);
+            write_address(out, client);
+            out.extend_from_slice(close);
+            out.extend_from_slice(b";proto=");
+            out.extend_from_slice(proto);
+            if let Some(host) = self.host.and_then(|host| host.to_str().ok()) {
+                out.extend_from_slice(b";host=\"");
+                out.extend_from_slice(host.as_bytes());
+                out.push(b'"');
+            }
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
+
     use super::*;
+    use crate::gateway::plan::HeaderCase;
+    use crate::verify::BodyLength;
 
     fn map(lines: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -239,15 +256,25 @@ mod tests {
         headers
     }
 
-    fn names(headers: &HeaderMap) -> Vec<&str> {
-        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
-        names.sort_unstable();
-        names
+    fn written(write: impl FnOnce(&mut HeadWriter<'_>)) -> Vec<String> {
+        let mut head = HeadWriter::new(&Method::POST, "/", HeaderCase::Lower, None);
+        write(&mut head);
+        let head = String::from_utf8(head.finish(BodyLength::Exact(0)).to_vec()).unwrap();
+        let fields = head.trim_end().lines().skip(1);
+        let fields = fields.filter(|line| !line.starts_with("content-length"));
+        fields.map(str::to_owned).collect()
+    }
+
+    fn passing(headers: &HeaderMap, forward_token: bool, hide: bool) -> Vec<String> {
+        let passing = Passing::new(headers, forward_token, hide);
+        let mut fields = written(|head| passing.write(headers, head));
+        fields.sort_unstable();
+        fields
     }
 
     #[test]
     fn what_must_not_pass_does_not() {
-        let mut headers = map(&[
+        let headers = map(&[
             ("content-type", "application/json"),
             ("x-custom", "1"),
             ("x-custom", "2"),
@@ -283,60 +310,63 @@ mod tests {
             ("host", "a"),
             ("x_harmless", "1"),
         ]);
-        clean_request(&mut headers, false, false);
-        assert_eq!(
-            names(&headers),
-            ["authorization", "content-type", "x-custom", "x_harmless"]
-        );
-        assert_eq!(headers.get_all("x-custom").iter().count(), 2);
+        let expected = [
+            "authorization: Basic x",
+            "content-type: application/json",
+            "x-custom: 1",
+            "x-custom: 2",
+            "x_harmless: 1",
+        ];
+        assert_eq!(passing(&headers, false, false), expected);
     }
 
     #[test]
     fn the_token_goes_along_only_when_wanted() {
         let sent = [("verification-token", "t"), ("authorization", "Bearer t")];
         for (forward_token, hide, expected) in [
-            (true, true, &["authorization", "verification-token"][..]),
+            (
+                true,
+                true,
+                &["authorization: Bearer t", "verification-token: t"][..],
+            ),
             (false, true, &[]),
-            (false, false, &["authorization"]),
+            (false, false, &["authorization: Bearer t"]),
         ] {
-            let mut headers = map(&sent);
-            clean_request(&mut headers, forward_token, hide);
-            assert_eq!(names(&headers), expected, "{forward_token} {hide}");
+            let passed = passing(&map(&sent), forward_token, hide);
+            assert_eq!(passed, expected, "{forward_token} {hide}");
         }
     }
 
     #[test]
-    fn cleaning_twice_changes_nothing_more() {
-        let mut once = map(&[
-            ("connection", "connection, a"),
-            ("a", "1"),
-            ("b", "2"),
-            ("te", "x"),
+    fn pieces_of_a_cookie_become_one_line() {
+        let whole = map(&[("cookie", "a=1; b=2")]);
+        assert_eq!(passing(&whole, false, false), ["cookie: a=1; b=2"]);
+        let pieces = map(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]);
+        assert_eq!(passing(&pieces, false, false), ["cookie: a=1; b=2; c=3"]);
+        let hidden = map(&[
+            ("connection", "cookie"),
+            ("cookie", "a=1"),
+            ("cookie", "b=2"),
         ]);
-        clean_request(&mut once, false, false);
-        let mut twice = once.clone();
-        clean_request(&mut twice, false, false);
-        assert_eq!(once, twice);
+        assert!(passing(&hidden, false, false).is_empty());
     }
 
     #[test]
     fn forwarding_fields_are_set_fresh() {
         let host = HeaderValue::from_static("ehr.example.org:8443");
-        let mut headers = HeaderMap::new();
         let forwarded = Forwarded {
             client: "2001:db8::1".parse().unwrap(),
             tls: true,
             host: Some(&host),
             request_id: "id",
         };
-        set_forwarded(&mut headers, &forwarded);
-        assert_eq!(headers["x-forwarded-for"], "2001:db8::1");
-        assert_eq!(headers["x-forwarded-proto"], "https");
-        assert_eq!(headers["x-forwarded-host"], "ehr.example.org:8443");
-        assert_eq!(headers["x-request-id"], "id");
-        assert_eq!(
-            headers["forwarded"],
-            "for=\"[2001:db8::1]\";proto=https;host=\"ehr.example.org:8443\""
-        );
+        let expected = [
+            "x-forwarded-for: 2001:db8::1",
+            "x-forwarded-proto: https",
+            "x-request-id: id",
+            "x-forwarded-host: ehr.example.org:8443",
+            "forwarded: for=\"[2001:db8::1]\";proto=https;host=\"ehr.example.org:8443\"",
+        ];
+        assert_eq!(written(|head| forwarded.write(head)), expected);
     }
 }

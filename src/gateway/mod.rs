@@ -159,7 +159,10 @@ impl Gateway {
     fn next_request_id(&self) -> String {
         let count = self.id_counter.get();
         self.id_counter.set(count.wrapping_add(1));
-        format!("{:016x}{count:08x}", self.id_prefix)
+        let mut id = String::with_capacity(24);
+        push_hex(&mut id, self.id_prefix, 16);
+        push_hex(&mut id, count, 8);
+        id
     }
 
     /// The inner journey: what `?` leaves it with is what the sender is told.
@@ -459,9 +462,32 @@ impl Handler for Gateway {
     }
 }
 
+/// Writes `value` with this many digits, or more where it has more.
+fn push_hex(text: &mut String, value: u64, digits: u32) {
+    let needed = (u64::BITS - value.leading_zeros()).div_ceil(4).max(digits);
+    for place in (0..needed).rev() {
+        let digit = u32::try_from((value >> (4 * place)) & 0xf).unwrap_or_default();
+        text.extend(char::from_digit(digit, 16));
+    }
+}
+
 fn position(labels: &[&str], label: &str) -> usize {
     labels
         .iter()
         .position(|other| *other == label)
         .unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_are_hexadecimal() {
+        for value in [0, 1, 0xabc, 0xffff_ffff, 0x1_0000_0000, u64::MAX] {
+            let mut text = String::new();
+            push_hex(&mut text, value, 8);
+            assert_eq!(text, format!("{value:08x}"));
+        }
+    }
 }

@@ -18,6 +18,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::Notify;
 
+use super::address::{write_address, write_peer};
+
 /// A buffer is handed over when it has grown to this size.
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Or when its first line has waited this long.
@@ -260,26 +262,26 @@ fn write_json(line: &mut Vec<u8>, stamp: &[u8], entry: &AccessEntry<'_>) {
     json_number(line, "sent_bytes", Some(entry.sent));
     json_seconds(line, "duration_s", Some(entry.duration));
     json_seconds(line, "upstream_s", entry.upstream_duration);
-    json_address(line, "client", &client(entry));
+    json_key(line, "client");
+    line.push(b'"');
+    client(line, entry);
+    line.push(b'"');
     if entry.client.is_some() {
-        json_address(line, "peer", &entry.peer);
+        json_key(line, "peer");
+        line.push(b'"');
+        write_peer(line, entry.peer);
+        line.push(b'"');
     }
     json_text(line, "upstream", entry.upstream);
     line.extend_from_slice(b"}\n");
 }
 
-/// Who sent the request; a client that somebody spoke for has no port.
-fn client(entry: &AccessEntry<'_>) -> String {
+/// Who sent the request; a client that somebody spoke for has no port. An address needs no escaping.
+fn client(line: &mut Vec<u8>, entry: &AccessEntry<'_>) {
     match entry.client {
-        Some(client) => client.to_string(),
-        None => entry.peer.to_string(),
+        Some(client) => write_address(line, client),
+        None => write_peer(line, entry.peer),
     }
-}
-
-fn json_address(line: &mut Vec<u8>, key: &str, address: &impl std::fmt::Display) {
-    json_key(line, key);
-    // An address needs no escaping, and writing into memory does not fail.
-    let _ = write!(line, "\"{address}\"");
 }
 
 fn json_key(line: &mut Vec<u8>, key: &str) {
@@ -291,8 +293,18 @@ fn json_key(line: &mut Vec<u8>, key: &str) {
 fn json_text(line: &mut Vec<u8>, key: &str, value: Option<&str>) {
     let Some(value) = value else { return };
     json_key(line, key);
-    // Configured names may hold anything; writing into memory does not fail.
-    let _ = serde_json::to_writer(line, value);
+    // Configured names may hold anything.
+    if value
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(&byte))
+    {
+        line.push(b'"');
+        line.extend_from_slice(value.as_bytes());
+        line.push(b'"');
+    } else {
+        // Writing into memory does not fail.
+        let _ = serde_json::to_writer(line, value);
+    }
 }
 
 fn json_number(line: &mut Vec<u8>, key: &str, value: Option<u64>) {
@@ -352,10 +364,11 @@ fn write_text(line: &mut Vec<u8>, stamp: &[u8], entry: &AccessEntry<'_>) {
         .client
         .map(|_| format!(" peer={}", entry.peer))
         .unwrap_or_default();
+    line.extend_from_slice(b" client=");
+    client(line, entry);
     let _ = writeln!(
         line,
-        " client={}{peer}{upstream} listener={} id={}",
-        client(entry),
+        "{peer}{upstream} listener={} id={}",
         entry.listener.escape_debug(),
         entry.request_id
     );

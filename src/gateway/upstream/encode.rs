@@ -1,7 +1,8 @@
-//! The head of a request as it goes over the wire to an upstream (RFC 9112 §3).
+//! The head of a request as it goes over the wire to an upstream (RFC 9112 §3), written field by field.
 
-use http::header::TRANSFER_ENCODING;
-use http::{HeaderMap, HeaderName, Request};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderName, Method};
 
 use super::super::plan::HeaderCase;
 use crate::server::Spelling;
@@ -10,73 +11,96 @@ use crate::verify::BodyLength;
 /// Room for an ordinary head, so that it is not moved while it grows.
 const ORDINARY: usize = 1024;
 
-/// A request's head, ready to be sent. Where the length of the body is not known it says that chunks follow.
-pub(super) fn head<B>(request: &Request<B>, length: BodyLength, case: HeaderCase) -> Vec<u8> {
-    let mut out = Vec::with_capacity(ORDINARY);
-    out.extend_from_slice(request.method().as_str().as_bytes());
-    out.push(b' ');
-    let target = request.uri().path_and_query();
-    out.extend_from_slice(target.map_or("/", |target| target.as_str()).as_bytes());
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    match (case, request.extensions().get::<Spelling>()) {
-        (HeaderCase::Preserve, Some(spelling)) => {
-            spelled(request.headers(), spelling, &mut out);
-        }
-        (HeaderCase::Title, _) => fields(request.headers(), &mut out, title_case),
-        (HeaderCase::Lower | HeaderCase::Preserve, _) => {
-            fields(request.headers(), &mut out, |name, out| {
-                out.extend_from_slice(name.as_str().as_bytes());
-            });
+/// A head that is being written. Whoever writes answers for names and values that are fit for HTTP.
+pub(in crate::gateway) struct HeadWriter<'s> {
+    out: Vec<u8>,
+    case: HeaderCase,
+    spelling: Option<&'s Spelling>,
+    /// The latest name, and how often it has come in a row.
+    latest: Option<(HeaderName, usize)>,
+}
+
+impl<'s> HeadWriter<'s> {
+    /// The request line; `target` is a path with its query.
+    pub(in crate::gateway) fn new(
+        method: &Method,
+        target: &str,
+        case: HeaderCase,
+        spelling: Option<&'s Spelling>,
+    ) -> Self {
+        let mut out = Vec::with_capacity(ORDINARY);
+        out.extend_from_slice(method.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(target.as_bytes());
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        Self {
+            out,
+            case,
+            spelling: spelling.filter(|_| case == HeaderCase::Preserve),
+            latest: None,
         }
     }
-    if length == BodyLength::Unknown {
-        if case == HeaderCase::Title {
-            title_case(&TRANSFER_ENCODING, &mut out);
+
+    /// One field. Fields of one name have to come one after the other.
+    pub(in crate::gateway) fn field(&mut self, name: &HeaderName, value: &[u8]) {
+        self.field_with(name, |out| out.extend_from_slice(value));
+    }
+
+    /// One field, whose value is written in place.
+    pub(in crate::gateway) fn field_with(
+        &mut self,
+        name: &HeaderName,
+        value: impl FnOnce(&mut Vec<u8>),
+    ) {
+        self.name(name);
+        self.out.extend_from_slice(b": ");
+        value(&mut self.out);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    fn name(&mut self, name: &HeaderName) {
+        let text = name.as_str().as_bytes();
+        if let Some(spelling) = self.spelling {
+            let before = match self.latest.take() {
+                Some((latest, count)) if latest == name => count + 1,
+                Some(_) | None => 0,
+            };
+            // Ours, which no sender wrote, are in lower case.
+            let written = spelling.of(name).nth(before).unwrap_or(text);
+            self.out.extend_from_slice(written);
+            self.latest = Some((name.clone(), before));
+        } else if self.case == HeaderCase::Title {
+            let start = self.out.len();
+            self.out.extend_from_slice(text);
+            title(self.out.get_mut(start..).unwrap_or_default());
         } else {
-            out.extend_from_slice(TRANSFER_ENCODING.as_str().as_bytes());
-        }
-        out.extend_from_slice(b": chunked\r\n");
-    }
-    out.extend_from_slice(b"\r\n");
-    out
-}
-
-fn fields(headers: &HeaderMap, out: &mut Vec<u8>, write: impl Fn(&HeaderName, &mut Vec<u8>)) {
-    for (name, value) in headers {
-        write(name, out);
-        end(value.as_bytes(), out);
-    }
-}
-
-/// Each name as its sender wrote it; ours, which no sender wrote, in lower case.
-fn spelled(headers: &HeaderMap, spelling: &Spelling, out: &mut Vec<u8>) {
-    for name in headers.keys() {
-        let mut written = spelling.of(name);
-        for value in headers.get_all(name) {
-            let name = written.next().unwrap_or(name.as_str().as_bytes());
-            out.extend_from_slice(name);
-            end(value.as_bytes(), out);
+            self.out.extend_from_slice(text);
         }
     }
+
+    /// Says how long the body is, or that chunks follow, and ends the head.
+    pub(in crate::gateway) fn finish(mut self, length: BodyLength) -> Bytes {
+        match length {
+            BodyLength::Exact(length) => {
+                let mut digits = itoa::Buffer::new();
+                self.field(&CONTENT_LENGTH, digits.format(length).as_bytes());
+            }
+            BodyLength::Unknown => self.field(&TRANSFER_ENCODING, b"chunked"),
+        }
+        self.out.extend_from_slice(b"\r\n");
+        Bytes::from(self.out)
+    }
 }
 
-fn title_case(name: &HeaderName, out: &mut Vec<u8>) {
+/// `content-type` becomes `Content-Type`.
+fn title(name: &mut [u8]) {
     let mut first = true;
-    out.extend(name.as_str().bytes().map(|byte| {
-        let written = if first {
-            byte.to_ascii_uppercase()
-        } else {
-            byte
-        };
-        first = byte == b'-';
-        written
-    }));
-}
-
-fn end(value: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
+    for byte in name {
+        if first {
+            byte.make_ascii_uppercase();
+        }
+        first = *byte == b'-';
+    }
 }
 
 /// What stands before a chunk of this many bytes.
@@ -88,16 +112,20 @@ pub(super) fn chunk(length: usize) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn request() -> Request<()> {
-        let head = b"POST / HTTP/1.1\r\nhOST: a\r\nX-One: 1\r\nx-ONE: 2\r\n\r\n";
-        Request::post("/a?b=%20")
-            .header("host", "a")
-            .header("x-one", "1")
-            .header("x-one", "2")
-            .header("x-ours", "3")
-            .extension(Spelling::read(head))
-            .body(())
-            .unwrap()
+    fn head(case: HeaderCase, length: BodyLength) -> String {
+        let sent = b"POST / HTTP/1.1\r\nhOST: a\r\nX-One: 1\r\nx-ONE: 2\r\n\r\n";
+        let spelling = Spelling::read(sent);
+        let mut writer = HeadWriter::new(&Method::POST, "/a?b=%20", case, Some(&spelling));
+        let fields = [
+            ("host", "a"),
+            ("x-one", "1"),
+            ("x-one", "2"),
+            ("x-ours", "3"),
+        ];
+        for (name, value) in fields {
+            writer.field(&HeaderName::from_static(name), value.as_bytes());
+        }
+        String::from_utf8(writer.finish(length).to_vec()).unwrap()
     }
 
     #[test]
@@ -117,11 +145,10 @@ mod tests {
             ),
         ];
         for (case, expected) in cases {
-            let written = head(&request(), BodyLength::Unknown, case);
             let expected = format!("POST /a?b=%20 HTTP/1.1\r\n{expected}: chunked\r\n\r\n");
-            assert_eq!(String::from_utf8(written).unwrap(), expected);
+            assert_eq!(head(case, BodyLength::Unknown), expected);
         }
-        let written = head(&request(), BodyLength::Exact(1), HeaderCase::Lower);
-        assert!(written.ends_with(b"x-ours: 3\r\n\r\n"));
+        let known = head(HeaderCase::Lower, BodyLength::Exact(12));
+        assert!(known.ends_with("x-ours: 3\r\ncontent-length: 12\r\n\r\n"));
     }
 }

@@ -12,11 +12,10 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{Request, Response};
+use http::Response;
 use http_body::Body;
 use tokio::io::{AsyncReadExt as _, AsyncWrite};
 
-use super::super::plan::HeaderCase;
 use super::super::reason::UpstreamError;
 use super::super::upload::Upload;
 use super::encode;
@@ -41,10 +40,17 @@ pub(super) struct Exchange {
     keep: bool,
 }
 
+/// A request as it goes to an upstream.
+pub(in crate::gateway) struct Outbound {
+    /// As it goes over the wire; see [`super::HeadWriter`].
+    pub(in crate::gateway) head: Bytes,
+    pub(in crate::gateway) body: Upload,
+}
+
 /// Why a request has no answer.
 pub(in crate::gateway) enum SendError {
     /// Nothing was sent; here it is back.
-    NotSent(Box<Request<Upload>>),
+    NotSent(Box<Outbound>),
     /// Something may have been sent.
     Failed(UpstreamError),
 }
@@ -61,7 +67,7 @@ enum Stopped {
 
 /// A request on its way.
 struct Sending {
-    request: Request<Upload>,
+    request: Outbound,
     /// Not a byte has been taken by the kernel, as far as anybody can tell.
     untouched: bool,
     /// What stands before `data`, and what behind it.
@@ -99,18 +105,14 @@ impl Exchange {
     ///
     /// # Errors
     /// [`SendError`] tells whether another connection may be tried.
-    pub(super) async fn send(
-        &mut self,
-        request: Request<Upload>,
-        case: HeaderCase,
-    ) -> Result<Response<()>, SendError> {
+    pub(super) async fn send(&mut self, request: Outbound) -> Result<Response<()>, SendError> {
         if !self.link.is_quiet().await {
             return Err(SendError::NotSent(Box::new(request)));
         }
         self.head = HeadReader::default();
         self.body = None;
         self.room = READ;
-        self.sending = Some(Sending::new(request, case));
+        self.sending = Some(Sending::new(request));
         let head = poll_fn(|cx| {
             match self.poll_send(cx) {
                 Poll::Ready(Err(Stopped::Unsent)) => {
@@ -236,13 +238,11 @@ impl Exchange {
 }
 
 impl Sending {
-    fn new(request: Request<Upload>, case: HeaderCase) -> Self {
-        let length = request.body().length();
-        let head = encode::head(&request, length, case);
+    fn new(request: Outbound) -> Self {
+        let length = request.body.length();
         Self {
-            request,
             untouched: true,
-            text: Bytes::from(head),
+            text: request.head.clone(),
             data: Bytes::new(),
             tail: b"",
             left: match length {
@@ -250,13 +250,14 @@ impl Sending {
                 BodyLength::Unknown => None,
             },
             ended: false,
+            request,
         }
     }
 
     /// The request as it was, where nothing of it has been sent.
-    fn take_back(self) -> Request<Upload> {
+    fn take_back(self) -> Outbound {
         let mut request = self.request;
-        request.body_mut().put_back(self.data);
+        request.body.put_back(self.data);
         request
     }
 
@@ -293,7 +294,7 @@ impl Sending {
 
     /// Takes the next piece of the body.
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
-        let frame = ready!(Pin::new(self.request.body_mut()).poll_frame(cx));
+        let frame = ready!(Pin::new(&mut self.request.body).poll_frame(cx));
         match frame {
             None if self.left.is_some_and(|left| left > 0) => {
                 return Poll::Ready(Err(Stopped::Body));
@@ -321,7 +322,7 @@ impl Sending {
         if let Some(left) = &mut self.left {
             let length = u64::try_from(data.len()).map_err(|_| Stopped::Body)?;
             *left = left.checked_sub(length).ok_or(Stopped::Body)?;
-            self.ended = *left == 0 && self.request.body().is_end_stream();
+            self.ended = *left == 0 && self.request.body.is_end_stream();
         } else {
             let size = encode::chunk(data.len());
             self.text = if self.text.is_empty() {

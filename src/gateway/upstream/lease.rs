@@ -7,14 +7,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Response};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::super::plan::{HeaderCase, UpstreamPlan};
+use super::super::plan::UpstreamPlan;
 use super::super::reason::UpstreamError;
-use super::super::upload::Upload;
-use super::exchange::{Exchange, SendError};
+use super::exchange::{Exchange, Outbound, SendError};
 use super::health::Health;
 use super::link::Link;
 use super::places::Places;
@@ -38,10 +37,10 @@ pub(super) struct Idle {
 
 /// A connection between two requests.
 pub(super) struct Kept {
-    exchange: Exchange,
+    /// In a place of its own: it is handed on often, and large.
+    exchange: Box<Exchange>,
     /// Position of the endpoint it goes to.
     endpoint: usize,
-    header_case: HeaderCase,
     born: Instant,
     /// When the latest exchange was over.
     rests: Instant,
@@ -124,9 +123,8 @@ impl Kept {
     pub(super) fn new(link: Link, endpoint: usize, plan: &UpstreamPlan) -> Self {
         let now = Instant::now();
         Self {
-            exchange: Exchange::new(link),
+            exchange: Box::new(Exchange::new(link)),
             endpoint,
-            header_case: plan.header_case,
             born: now,
             rests: now,
             keep: plan.care.keep_alive,
@@ -159,10 +157,9 @@ impl Lease {
     /// Dropping the future and the lease resets the connection.
     pub(in crate::gateway) async fn send(
         &mut self,
-        request: Request<Upload>,
+        request: Outbound,
     ) -> Result<Response<()>, SendError> {
-        let case = self.kept.header_case;
-        let response = self.kept.exchange.send(request, case).await?;
+        let response = self.kept.exchange.send(request).await?;
         self.learn_keep(response.headers());
         Ok(response)
     }

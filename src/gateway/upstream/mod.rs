@@ -19,7 +19,8 @@ mod places;
 mod response;
 
 pub(super) use check::follow;
-pub(super) use exchange::SendError;
+pub(super) use encode::HeadWriter;
+pub(super) use exchange::{Outbound, SendError};
 pub(super) use health::Health;
 pub(super) use lease::Lease;
 pub(super) use places::Places;
