@@ -71,7 +71,9 @@ impl<H: Handler> Service<H> {
             scratch: &self.scratch,
             door,
         };
-        let entered = match entrance.enter(stream, peer).await {
+        // What only the beginning and the end of a connection need has a place of its own for as long as it is needed:
+        // the task of an idle one stays small.
+        let entered = match Box::pin(entrance.enter(stream, peer)).await {
             Ok(entered) => entered,
             Err(why) => return why,
         };
@@ -79,10 +81,9 @@ impl<H: Handler> Service<H> {
         let end = match entered.stream {
             Stream::Plain(stream) => self.http1(stream, peer).await,
             Stream::Tls(stream) if stream.agreed().alpn_protocol() == Some(b"h2") => {
-                // Large, and none of the weight of a connection that speaks HTTP/1.1.
-                Box::pin(self.http2(*stream, peer)).await
+                Box::pin(self.http2(stream, peer)).await
             }
-            Stream::Tls(stream) => self.http1(*stream, peer).await,
+            Stream::Tls(stream) => self.http1(stream, peer).await,
         };
         drop(entered.place);
         end
@@ -121,8 +122,7 @@ impl<H: Handler> Service<H> {
         let label = end.label();
         // hyper and the guard are gone, so the socket is ours alone again.
         if let Some(stream) = Rc::into_inner(stream) {
-            self.finish_http1(end, stream.into_inner(), &activity, peer)
-                .await;
+            Box::pin(self.finish_http1(end, stream.into_inner(), &activity, peer)).await;
         }
         label
     }
@@ -329,7 +329,7 @@ impl Transport for TcpStream {
     }
 }
 
-impl Transport for TlsSocket {
+impl Transport for Box<TlsSocket> {
     fn reset_on_close(&self) {
         self.socket().reset_on_close();
     }

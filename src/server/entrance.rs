@@ -151,7 +151,7 @@ impl<H: Handler> Entrance<'_, H> {
                 let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
                 let event = ConnectionEvent::Handshake { version, resumed };
                 self.handler.note(peer.listener, event);
-                let stream = Stream::Tls(Box::new(stream));
+                let stream = Stream::Tls(stream);
                 Ok(Entered {
                     stream,
                     peer,
@@ -171,9 +171,10 @@ impl<H: Handler> Entrance<'_, H> {
         &self,
         stream: TcpStream,
         config: &Arc<rustls::ServerConfig>,
-    ) -> io::Result<TlsSocket> {
+    ) -> io::Result<Box<TlsSocket>> {
         let scratch = Rc::clone(self.scratch);
-        let mut stream = TlsSocket::new(stream, Arc::clone(config), scratch)?;
+        let stream = TlsSocket::new(stream, Arc::clone(config), scratch)?;
+        let mut stream = Box::new(stream);
         let mut answered = false;
         while stream.agreed().is_handshaking() {
             // Whoever says nothing waits without a turn.

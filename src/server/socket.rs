@@ -18,6 +18,12 @@ pub(super) trait Readable {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
+impl<S: Readable> Readable for Box<S> {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        (**self).poll_readable(cx)
+    }
+}
+
 impl Readable for TcpStream {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         // What is wrong with it the reader will be told.
