@@ -1,6 +1,6 @@
 //! A door for fuzz targets and tests: the head that a request from either HTTP version would become towards an upstream.
 //!
-//! Nothing here runs in a gateway, and nothing but `fuzz/` and `tests/` should come to depend on it.
+//! Nothing here runs in a gateway, and nothing but `fuzz/`, `tests/` and `benches/` should come to depend on it.
 
 use http::header::HOST;
 use http::request::Parts;

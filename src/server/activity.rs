@@ -161,8 +161,13 @@ impl Activity {
                 None
             }
             // Part of a next head may wait as long as the answer before it takes, to its last byte.
-            Phase::Head | Phase::Idle if !self.is_quiet() => {
+            Phase::Head if !self.is_quiet() => {
                 self.alarm.set(self.request_head);
+                None
+            }
+            // However slow its reader is.
+            Phase::Idle if !self.is_quiet() => {
+                self.rest();
                 None
             }
             phase @ (Phase::Idle | Phase::Head) => Some(phase),
@@ -463,5 +468,36 @@ impl Drop for InFlight {
                 self.0.rest();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However long its reader takes for the last of an answer, a connection is idle only then.
+    #[test]
+    fn the_time_of_an_idle_connection_begins_when_the_answer_is_out() {
+        let limits = ServerLimits {
+            header_bytes: 16 * 1024,
+            header_count: 100,
+            tls_handshake: Duration::from_secs(10),
+            request_head: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(75),
+            send_stall: Duration::from_secs(30),
+            drain: Duration::from_secs(30),
+            preserve_header_case: false,
+        };
+        let activity = Rc::new(Activity::new(&Timers::new(), &limits, true));
+        activity.head_passed(b"GET / HTTP/1.1\r\n\r\n");
+        drop(InFlight::new(&activity));
+        // The alarm rings, and rings again.
+        for _ in 0..3 {
+            assert!(!activity.is_time_to_park());
+            assert!(activity.overdue_phase().is_none());
+        }
+        activity.flushed();
+        assert!(activity.is_time_to_park());
+        assert!(matches!(activity.overdue_phase(), Some(Phase::Idle)));
     }
 }

@@ -100,6 +100,7 @@ impl<H: Handler> Service<H> {
         builder.max_buf_size(READ_BUFFER);
         let end = loop {
             if let Some(end) = self.parked(&stream, &activity).await {
+                drop(socket);
                 break end;
             }
             let service = service_fn(|request| self.call(request, &activity, peer));

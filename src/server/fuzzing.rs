@@ -1,6 +1,6 @@
 //! Doors for fuzz targets: what the border of HTTP/1.1 would pass on to hyper, and what a PROXY header says.
 //!
-//! Nothing here runs in a gateway, and nothing but `fuzz/` should come to depend on it.
+//! Nothing here runs in a gateway, and nothing but `fuzz/` and `benches/` should come to depend on it.
 
 use std::cell::RefCell;
 use std::future::Future;

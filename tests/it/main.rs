@@ -25,6 +25,7 @@ mod framing_http2;
 mod fuzz_seeds;
 mod guessing;
 mod house;
+mod idle;
 mod life;
 mod limits;
 mod observability;

@@ -236,11 +236,20 @@ fn another_address_is_tried_only_while_connecting() {
     assert_eq!((resetting.requests().len(), alive.requests().len()), (1, 1));
 }
 
+/// Answers one request.
+fn fine(mut stream: StreamOwned<ServerConnection, TcpStream>) {
+    if !read_request(&mut stream).is_empty() {
+        stream.write_all(FINE).unwrap();
+        let _ = stream.read(&mut [0; 1]);
+    }
+}
+
 /// A TLS upstream with a certificate for this name, which may ask for a client certificate issued by `clients`; gives
 /// its URL and its certificate.
 fn tls_upstream(
     name: &str,
     clients: Option<&CertificateDer<'static>>,
+    answer: impl Fn(StreamOwned<ServerConnection, TcpStream>) + Send + Sync + 'static,
 ) -> (String, rcgen::Certificate) {
     let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
     let certificate = made.cert.der().clone();
@@ -263,11 +272,7 @@ fn tls_upstream(
     let config = Arc::new(config);
     let url = upstream(move |stream| {
         let session = ServerConnection::new(Arc::clone(&config)).unwrap();
-        let mut stream = StreamOwned::new(session, stream);
-        if !read_request(&mut stream).is_empty() {
-            stream.write_all(FINE).unwrap();
-            let _ = stream.read(&mut [0; 1]);
-        }
+        answer(StreamOwned::new(session, stream));
     });
     (
         url.replace("http://127.0.0.1", "https://localhost"),
@@ -302,7 +307,7 @@ fn tls_upstreams_have_settings_of_their_own() {
         ("no client", "localhost", Some(asked), String::new(), false),
     ];
     for (case, server, clients, more, good) in cases {
-        let (url, certificate) = tls_upstream(server, clients);
+        let (url, certificate) = tls_upstream(server, clients, fine);
         let ca = file("ca.pem", &certificate.pem());
         let route =
             format!("path: /redox\nupstream: {{ url: \"{url}\", tls: {{ ca: \"{ca}\"{more} }} }}");
@@ -310,7 +315,7 @@ fn tls_upstreams_have_settings_of_their_own() {
         let answer = gateway.connect().post(&token_line(), b"{}").answer();
         assert_eq!(answer.status, if good { 200 } else { 502 }, "{case}");
     }
-    let (url, certificate) = tls_upstream("localhost", Some(asked));
+    let (url, certificate) = tls_upstream("localhost", Some(asked), fine);
     let (ca, shown) = (file("ca.pem", &certificate.pem()), show(&stranger));
     let route =
         format!("path: /redox\nupstream: {{ url: \"{url}\", tls: {{ ca: \"{ca}\"{shown} }} }}");
@@ -326,8 +331,8 @@ fn tls_upstreams_are_trusted_by_name_and_root() {
         ("other.example", true, 502),
         ("localhost", false, 502),
     ] {
-        let (url, certificate) = tls_upstream(name, None);
-        let (_, stranger) = tls_upstream(name, None);
+        let (url, certificate) = tls_upstream(name, None, fine);
+        let (_, stranger) = tls_upstream(name, None, fine);
         let trust = if trusted { certificate } else { stranger };
         let trust = vec![trust.der().clone()];
         let gateway = Gateway::from_text(&text(&url, "", ""), &Environment { trust });
@@ -484,5 +489,39 @@ fn an_answer_that_breaks_off_ends_in_a_reset_over_http_1_0() {
         ));
         connection.rest();
         assert_eq!(connection.was_reset(), reset);
+    }
+}
+
+/// What an upstream says beyond its answer answers nobody: it may be in the same record, where the kernel has nothing
+/// any more.
+#[test]
+fn nothing_behind_an_answer_over_tls_is_taken_for_the_next() {
+    // As much as is read at once, for one of them at least.
+    for size in (9..15).map(|power| 1_usize << power) {
+        let (url, certificate) = tls_upstream("localhost", None, move |mut stream| {
+            while !read_request(&mut stream).is_empty() {
+                let mut answer = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {:05}\r\n\r\n",
+                    size - "HTTP/1.1 200 OK\r\nContent-Length: 00000\r\n\r\n".len()
+                );
+                answer.push_str(&"x".repeat(size - answer.len()));
+                answer.push_str("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged");
+                if stream.write_all(answer.as_bytes()).is_err() {
+                    return;
+                }
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        std::fs::write(&ca, certificate.pem()).unwrap();
+        let ca = ca.to_str().unwrap();
+        let route =
+            format!("path: /redox\nupstream: {{ url: \"{url}\", tls: {{ ca: \"{ca}\" }} }}");
+        let gateway = Gateway::towards("", "", &route);
+        let mut connection = gateway.connect();
+        for _ in 0..3 {
+            let answer = connection.post(&token_line(), b"{}").answer();
+            assert!(!answer.text().contains("forged"), "{size}");
+        }
     }
 }

@@ -109,11 +109,14 @@ impl Link {
     pub(super) async fn is_quiet(&mut self) -> bool {
         let unread = unread(self.stream.socket());
         match &mut self.stream {
-            _ if unread == Unread::Nothing => true,
-            Stream::Plain(_) => false,
+            Stream::Plain(_) => unread == Unread::Nothing,
             Stream::Tls(stream) => {
-                // Comes at once: the kernel has it.
-                let ready = stream.get_ref().0.readable().await;
+                // What stood behind an answer in the same record has left the kernel with it.
+                let ready = match unread {
+                    Unread::Nothing => Ok(()),
+                    // Comes at once: the kernel has it.
+                    Unread::Bytes | Unread::End => stream.get_ref().0.readable().await,
+                };
                 let mut byte = [0];
                 let read = poll_fn(|cx| {
                     let mut byte = ReadBuf::new(&mut byte);
