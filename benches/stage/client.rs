@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::client::Resumption;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::{TcpSocket, TcpStream};
@@ -55,6 +56,20 @@ impl Target {
             http1: connector("http/1.1")?,
             http2: connector("h2")?,
         })
+    }
+
+    /// Whether a new connection may resume the session of an earlier one, from here on.
+    pub(crate) fn resuming(mut self, may: bool) -> Self {
+        for connector in [&mut self.http1, &mut self.http2] {
+            let mut config = ClientConfig::clone(connector.config());
+            config.resumption = if may {
+                Resumption::default()
+            } else {
+                Resumption::disabled()
+            };
+            *connector = TlsConnector::from(Arc::new(config));
+        }
+        self
     }
 
     pub(crate) async fn tcp(&self, source: Ipv4Addr) -> Result<TcpStream> {

@@ -27,7 +27,11 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts it with the site's configuration and waits until it listens.
     pub(crate) fn start(site: &Site) -> Result<Self> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        Self::start_as(Command::new(env!("CARGO_BIN_EXE_countersign")), site)
+    }
+
+    /// The same with a command line of one's own: a program, or one that runs another.
+    pub(crate) fn start_as(mut command: Command, site: &Site) -> Result<Self> {
         command
             .arg("run")
             .arg("-c")
