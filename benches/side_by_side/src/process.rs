@@ -31,12 +31,18 @@ fn children(process: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Nanoseconds on a processor, over all threads of all these processes.
+/// Nanoseconds on a processor, over all threads of all these processes that have not ended.
 pub(crate) fn processor_time(processes: &[u32]) -> Result<u64> {
     let mut sum = 0;
     for process in processes {
         for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
-            sum += schedstat(&thread?.path())?;
+            let thread = thread?.path();
+            match schedstat(&thread) {
+                Ok(time) => sum += time,
+                // It ended after the list was made, as others have before.
+                Err(_) if !thread.exists() => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(sum)

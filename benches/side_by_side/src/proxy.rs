@@ -89,6 +89,8 @@ impl Kind {
             Self::Pingora => options.pingora.clone(),
         }
         .filter(|program| program.is_file())
+        // It is started from another folder than the one that the command line was written in.
+        .and_then(|program| std::path::absolute(program).ok())
     }
 
     fn command(self, program: &Path, folder: &Path, setting: &Setting) -> Command {
