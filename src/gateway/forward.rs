@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, HOST};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderValue, Method, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, Uri};
 
 use tokio::time::Instant;
 
@@ -136,7 +136,6 @@ impl Answered {
     pub(super) fn into_answer(self, mut record: Record) -> Response<AnswerBody> {
         let (mut head, ()) = self.response.into_parts();
         headers::clean_response(&mut head.headers);
-        head.version = Version::HTTP_11;
         record.answered(head.status);
         let download = Download::new(self.lease, self.deadline);
         Response::from_parts(head, AnswerBody::upstream(download, record))

@@ -150,12 +150,9 @@ fn whole_cookie(headers: &HeaderMap) -> Option<Vec<u8>> {
 /// Removes from an upstream's answer all that is about its connection.
 pub(super) fn clean_response(headers: &mut HeaderMap) {
     let nominated = nominated(headers);
-    remove(headers, |name| {
+    let goes = |name: &str| {
         is_hop_by_hop(name) || (nominated.iter().any(|other| other == name) && !is_protected(name))
-    });
-}
-
-fn remove(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
+    };
     let going: Vec<HeaderName> = headers
         .keys()
         .filter(|name| goes(name.as_str()))

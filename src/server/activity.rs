@@ -146,11 +146,11 @@ impl Activity {
     /// Whether the alarm that has rung means that the connection may let go of its buffers. From then on the alarm is
     /// set to what is left of its time.
     pub(super) fn is_time_to_park(&self) -> bool {
-        if self.phase.get() != Phase::Idle || !self.parking.take() {
-            return false;
+        let parks = self.phase.get() == Phase::Idle && self.is_quiet() && self.parking.take();
+        if parks {
+            self.alarm.set(self.keep_alive.saturating_sub(PARK_AFTER));
         }
-        self.alarm.set(self.keep_alive.saturating_sub(PARK_AFTER));
-        self.is_quiet()
+        parks
     }
 
     /// The phase that has lasted too long; `None` where the alarm has no meaning now and was set again.

@@ -5,8 +5,7 @@ use std::fmt;
 use http::HeaderName;
 use httparse::{EMPTY_HEADER, Request};
 
-/// Fields that are looked at; a head with more of them is refused.
-const MOST_HEADERS: usize = 100;
+use super::http1::MOST_HEADERS;
 
 /// The names in the head of a request over HTTP/1.1, as they were written and in that order. An extension of the
 /// request, where [`super::ServerLimits::preserve_header_case`] asks for it.

@@ -64,7 +64,6 @@ pub(super) struct TlsSocket {
     due: bool,
     /// The peer went without a word, which may be somebody else's doing.
     cut_off: bool,
-    closing: bool,
 }
 
 impl TlsSocket {
@@ -87,7 +86,6 @@ impl TlsSocket {
             sent: 0,
             due: false,
             cut_off: false,
-            closing: false,
         })
     }
 
@@ -305,18 +303,12 @@ impl AsyncWrite for TlsSocket {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.closing {
-            this.closing = true;
-            let mut all = std::mem::take(&mut this.out);
-            let before = all.len();
-            // A session that has failed has said so already.
-            let filled = this
-                .session
-                .encrypt(None, &mut all, before)
-                .unwrap_or(before);
-            all.truncate(filled);
-            this.out = all;
-        }
+        let before = this.out.len();
+        // A session that has failed, or said good-bye, has nothing more to say.
+        let filled = (this.session)
+            .encrypt(None, &mut this.out, before)
+            .unwrap_or(before);
+        this.out.truncate(filled);
         ready!(this.poll_send(cx))?;
         Pin::new(&mut this.socket).poll_shutdown(cx)
     }

@@ -109,9 +109,6 @@ impl Exchange {
         if !self.link.is_quiet().await {
             return Err(SendError::NotSent(Box::new(request)));
         }
-        self.head = HeadReader::default();
-        self.body = None;
-        self.room = READ;
         self.sending = Some(Sending::new(request));
         let head = poll_fn(|cx| {
             match self.poll_send(cx) {
@@ -155,15 +152,9 @@ impl Exchange {
                 Ok(None) => {}
                 Err(_) => return Poll::Ready(Some(Err(UpstreamError::Truncated))),
             }
-            let ended = match ready!(self.poll_more(cx)) {
-                Ok(more) => !more,
-                Err(_) => return Poll::Ready(Some(Err(UpstreamError::Truncated))),
-            };
-            if ended
-                && let Some(body) = &mut self.body
-                && body.end().is_err()
-            {
-                return Poll::Ready(Some(Err(UpstreamError::Truncated)));
+            let more = ready!(self.poll_more(cx)).map_err(|_| UpstreamError::Truncated)?;
+            if let (false, Some(body)) = (more, &mut self.body) {
+                body.end().map_err(|_| UpstreamError::Truncated)?;
             }
         }
     }
@@ -184,10 +175,12 @@ impl Exchange {
         self.keep && sent && self.is_done() && self.incoming.is_empty()
     }
 
-    /// Lets go of everything that belongs to the exchange.
+    /// Lets go of everything that belongs to the exchange, so that another may follow.
     pub(super) fn forget(&mut self) {
-        self.sending = None;
+        self.head = HeadReader::default();
         self.body = None;
+        self.room = READ;
+        self.sending = None;
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, UpstreamError>> {
@@ -221,9 +214,7 @@ impl Exchange {
         let Some(sending) = &mut self.sending else {
             return Poll::Ready(Ok(()));
         };
-        let plain = self.link.is_plain();
-        let link = Pin::new(&mut self.link);
-        match ready!(sending.poll(cx, link, plain)) {
+        match ready!(sending.poll(cx, Pin::new(&mut self.link))) {
             Ok(()) => {}
             Err(Stopped::Unsent) => return Poll::Ready(Err(Stopped::Unsent)),
             Err(stopped) => {
@@ -263,24 +254,27 @@ impl Sending {
 
     /// Whether the upstream has got all of it.
     fn is_sent(&self) -> bool {
-        let written = self.text.is_empty() && self.data.is_empty() && self.tail.is_empty();
-        written && (self.ended || self.left == Some(0))
+        self.is_written() && (self.ended || self.left == Some(0))
+    }
+
+    /// Whether all that is here of it has been written.
+    fn is_written(&self) -> bool {
+        self.text.is_empty() && self.data.is_empty() && self.tail.is_empty()
     }
 
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
         mut link: Pin<&mut Link>,
-        plain: bool,
     ) -> Poll<Result<(), Stopped>> {
         loop {
             // The first piece of the body, if it is here, goes along with the head.
             let wants_data = self.data.is_empty() && self.tail.is_empty() && !self.ended;
             let waits = wants_data && self.next(cx)?.is_pending();
-            while !(self.text.is_empty() && self.data.is_empty() && self.tail.is_empty()) {
-                ready!(self.poll_write(cx, link.as_mut(), plain))?;
+            while !self.is_written() {
+                ready!(self.poll_write(cx, link.as_mut()))?;
             }
-            if !plain {
+            if !link.is_plain() {
                 ready!(link.as_mut().poll_flush(cx)).map_err(|_| Stopped::Deaf)?;
             }
             if self.ended {
@@ -340,8 +334,8 @@ impl Sending {
         &mut self,
         cx: &mut Context<'_>,
         link: Pin<&mut Link>,
-        plain: bool,
     ) -> Poll<Result<(), Stopped>> {
+        let plain = link.is_plain();
         let slices = [
             IoSlice::new(&self.text),
             IoSlice::new(&self.data),

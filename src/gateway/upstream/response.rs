@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use httparse::Status;
 use hyper::ext::ReasonPhrase;
 use memchr::memchr_iter;
@@ -113,11 +113,6 @@ fn parse(head: Bytes) -> Result<Head, Malformed> {
     let modern = parsed.version == Some(1);
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(code).map_err(|_| Malformed)?;
-    *response.version_mut() = if modern {
-        Version::HTTP_11
-    } else {
-        Version::HTTP_10
-    };
     let reason = parsed.reason.unwrap_or_default();
     if response.status().canonical_reason() != Some(reason)
         && let Ok(reason) = ReasonPhrase::try_from(head.slice_ref(reason.as_bytes()))

@@ -9,7 +9,7 @@ use memchr::memchr_iter;
 use crate::server::Fault;
 
 /// hyper parses at most this many header fields.
-const MOST_HEADERS: usize = 100;
+pub(in crate::server) const MOST_HEADERS: usize = 100;
 
 /// How the body of a message is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,3 +10,4 @@ mod guard;
 mod head;
 
 pub(super) use guard::Guard;
+pub(super) use head::MOST_HEADERS;
