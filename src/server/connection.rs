@@ -140,14 +140,15 @@ impl<H: Handler> Service<H> {
         let service = {
             let activity = Rc::clone(&activity);
             // hyper spawns the streams of a connection, so this service borrows nothing.
+            // It also moves a stream's future several times before that runs: in a place of its own, only the pointer.
             service_fn(move |request| {
-                answer_stream(
+                Box::pin(answer_stream(
                     Rc::clone(&handler),
                     request,
                     Rc::clone(&activity),
                     peer,
                     limits,
-                )
+                ))
             })
         };
         let builder = http2::builder(&self.limits, &activity);
