@@ -146,9 +146,20 @@ impl Activity {
     /// Whether the alarm that has rung means that the connection may let go of its buffers. From then on the alarm is
     /// set to what is left of its time.
     pub(super) fn is_time_to_park(&self) -> bool {
+        self.let_go(self.keep_alive.saturating_sub(PARK_AFTER))
+    }
+
+    /// Whether the connection may let go of its buffers before the alarm tells it to: as idle as can be, with nothing on
+    /// record that hyper has still to be told. From then on the alarm is set to its whole time.
+    pub(super) fn parks_at_once(&self) -> bool {
+        let silent = !self.has_fault() && !self.head_open.get() && !self.body_open.get();
+        silent && self.let_go(self.keep_alive)
+    }
+
+    fn let_go(&self, left: Duration) -> bool {
         let parks = self.phase.get() == Phase::Idle && self.is_quiet() && self.parking.take();
         if parks {
-            self.alarm.set(self.keep_alive.saturating_sub(PARK_AFTER));
+            self.alarm.set(left);
         }
         parks
     }

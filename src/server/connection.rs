@@ -33,6 +33,10 @@ use crate::clock::Timers;
 
 /// Read buffer of an HTTP/1.1 connection; also the largest piece of body passed on at once.
 const READ_BUFFER: usize = 64 * 1024;
+/// HTTP/1.1 connections of a worker that may keep hyper while they are idle for a moment. In a rush of many, each lets go
+/// at once, so that buffers are had for so many and not for all; of so few, each has what it needs for its next request.
+const AWAKE: usize = 64;
+
 /// What every connection of a worker is served with.
 pub(super) struct Service<H> {
     pub(super) handler: Rc<H>,
@@ -41,6 +45,8 @@ pub(super) struct Service<H> {
     pub(super) drain: Drain,
     pub(super) turn: Rc<Turn>,
     pub(super) scratch: Rc<Scratch>,
+    /// A clone for each HTTP/1.1 connection that has hyper at the moment; they are counted, and nothing else.
+    pub(super) awake: Rc<()>,
 }
 
 impl<H: Handler> Service<H> {
@@ -53,6 +59,7 @@ impl<H: Handler> Service<H> {
             drain: self.drain.clone(),
             turn: Rc::clone(&self.turn),
             scratch: Rc::clone(&self.scratch),
+            awake: Rc::clone(&self.awake),
         }
     }
 
@@ -103,6 +110,7 @@ impl<H: Handler> Service<H> {
                 drop(socket);
                 break end;
             }
+            let _awake = Rc::clone(&self.awake);
             let service = service_fn(|request| self.call(request, &activity, peer));
             // In a place of its own, so that an idle connection does not hold room for it.
             let mut connection = Box::new(builder.serve_connection(TokioIo::new(socket), service));
@@ -259,6 +267,9 @@ impl<H: Handler> Service<H> {
             }
             if activity.poll_frame_overdue(cx).is_ready() {
                 return Poll::Ready(End::Overdue(Phase::Head));
+            }
+            if Rc::strong_count(&self.awake) > AWAKE && activity.parks_at_once() {
+                return Poll::Ready(End::Parked);
             }
             if activity.poll_overdue(cx).is_ready() {
                 if activity.is_time_to_park() {

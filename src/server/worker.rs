@@ -115,6 +115,7 @@ impl<H: Handler> Services<H> {
             drain,
             turn: Rc::new(Turn::default()),
             scratch: Scratch::new(),
+            awake: Rc::default(),
         });
         Self {
             source: RefCell::new(source),

@@ -65,6 +65,63 @@ fn requests_are_answered_after_a_rest() {
     assert_eq!(story.sum("countersign_connections_closed_total{"), 2.0);
 }
 
+/// More connections with a request on them than may keep what they need for the next one: the others let go at once.
+fn crowd(gateway: &Gateway) -> Vec<Connection> {
+    let head = "POST /redox HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n";
+    let mut crowd: Vec<_> = (0..70).map(|_| gateway.connect_plain()).collect();
+    for connection in &mut crowd {
+        connection.send(format!("{head}{}\r\n", token_line()));
+        assert_eq!(connection.any_answer().unwrap().status, 100);
+    }
+    crowd
+}
+
+#[test]
+fn in_a_crowd_requests_are_answered_as_ever() {
+    let backend = Backend::ok();
+    let gateway = Gateway::before(&backend);
+    let mut crowd = crowd(&gateway);
+    let good = request("{}");
+    let one_more = |behind: &[u8]| [&good, behind].concat();
+    for mut connection in both(&gateway) {
+        for _ in 0..3 {
+            is_received(&connection.send(&good).answer());
+        }
+        // With the next one right behind it, whole, in part, or behind an empty line.
+        for behind in [&good[..], &good[..40], b"\r\n"] {
+            is_received(&connection.send(one_more(behind)).answer());
+            let rest = good.strip_prefix(behind).unwrap_or(&good);
+            is_received(&connection.send(rest).answer());
+        }
+    }
+    for mut connection in both(&gateway) {
+        is_received(
+            &connection
+                .send(one_more(b"GET / HTTP/1.1 \r\n\r\n"))
+                .answer(),
+        );
+        assert_eq!(connection.answer().is_own().status, 400);
+        assert!(connection.is_closed());
+    }
+    for mut connection in both(&gateway) {
+        is_received(&connection.send(&good).answer());
+        let close = format!("{}Connection: close\r\n", token_line());
+        let answer = connection.post(&close, b"{}").answer();
+        assert_eq!(answer.value("connection"), Some("close"));
+        assert!(connection.is_closed());
+    }
+    for mut connection in both(&gateway) {
+        is_received(&connection.send(&good).answer());
+        connection.finish_sending();
+        assert!(connection.is_closed());
+    }
+    for connection in &mut crowd {
+        is_received(&connection.send("{}").answer());
+    }
+    let requests = backend.requests();
+    assert!(requests.iter().all(|request| request.complaint.is_none()));
+}
+
 #[test]
 fn large_messages_go_both_ways_after_a_rest() {
     const ANSWER: usize = 3_000_000;
