@@ -9,8 +9,8 @@ use crate::options::{Log, Options};
 use crate::proxy::Kind;
 use crate::scenario::Scenario;
 
-const WIDTH: f64 = 900.0;
-const LEFT: f64 = 190.0;
+const WIDTH: f64 = 960.0;
+const LEFT: f64 = 250.0;
 const RIGHT: f64 = 150.0;
 const TOP: f64 = 70.0;
 const BAR: f64 = 13.0;
