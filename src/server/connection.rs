@@ -45,7 +45,8 @@ pub(super) struct Service<H> {
     pub(super) drain: Drain,
     pub(super) turn: Rc<Turn>,
     pub(super) scratch: Rc<Scratch>,
-    /// A clone for each HTTP/1.1 connection that has hyper at the moment; they are counted, and nothing else.
+    /// A clone for each HTTP/1.1 connection that has hyper at the moment, and one for each generation of settings that is
+    /// still in use; they are counted, and nothing else.
     pub(super) awake: Rc<()>,
 }
 
