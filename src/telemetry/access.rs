@@ -14,11 +14,10 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime};
 
 use prometheus::IntCounter;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::Notify;
 
 use super::address::{write_address, write_peer};
+use super::line::{Calendar, json_key, json_number, json_seconds, json_text, seconds};
 
 /// A buffer is handed over when it has grown to this size.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -145,19 +144,18 @@ pub struct AccessLog {
     buffer: RefCell<Vec<u8>>,
     lines: Cell<u64>,
     filled: Notify,
-    second: Cell<(u64, [u8; 19])>,
+    calendar: Calendar,
 }
 
 impl AccessLog {
     /// A log that hands its lines to `sink`.
     pub fn new(sink: AccessSink) -> Rc<Self> {
-        let second = Cell::new((u64::MAX, [0; 19]));
         Rc::new(Self {
             sink,
             buffer: RefCell::default(),
             lines: Cell::new(0),
             filled: Notify::new(),
-            second,
+            calendar: Calendar::default(),
         })
     }
 
@@ -177,7 +175,7 @@ impl AccessLog {
             if buffer.is_empty() {
                 self.filled.notify_one();
             }
-            let stamp = self.stamp(entry.time);
+            let stamp = self.calendar.stamp(entry.time);
             match self.sink.format {
                 Format::Json => write_json(&mut buffer, &stamp, entry),
                 Format::Text => write_text(&mut buffer, &stamp, entry),
@@ -203,40 +201,6 @@ impl AccessLog {
                 self.sink.dropped.inc_by(lines)
             }
         }
-    }
-
-    /// RFC 3339 in UTC with microseconds. The calendar is consulted once a second.
-    fn stamp(&self, time: SystemTime) -> [u8; 27] {
-        let since = time
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let (second, mut prefix) = self.second.get();
-        if second != since.as_secs() {
-            let whole = i64::try_from(since.as_secs()).ok();
-            let date = whole.and_then(|whole| OffsetDateTime::from_unix_timestamp(whole).ok());
-            let text = date
-                .and_then(|date| date.format(&Rfc3339).ok())
-                .unwrap_or_default();
-            if let Some(text) = text.as_bytes().first_chunk::<19>() {
-                prefix = *text;
-            }
-            self.second.set((since.as_secs(), prefix));
-        }
-        let mut stamp = [b'0'; 27];
-        let (head, tail) = stamp.split_at_mut(19);
-        head.copy_from_slice(&prefix);
-        let mut micros = since.subsec_micros();
-        for digit in tail.iter_mut().skip(1).take(6).rev() {
-            *digit = b'0' + u8::try_from(micros % 10).unwrap_or(0);
-            micros /= 10;
-        }
-        if let Some(dot) = tail.first_mut() {
-            *dot = b'.';
-        }
-        if let Some(zone) = tail.last_mut() {
-            *zone = b'Z';
-        }
-        stamp
     }
 }
 
@@ -282,55 +246,6 @@ fn client(line: &mut Vec<u8>, entry: &AccessEntry<'_>) {
         Some(client) => write_address(line, client),
         None => write_peer(line, entry.peer),
     }
-}
-
-fn json_key(line: &mut Vec<u8>, key: &str) {
-    line.extend_from_slice(b",\"");
-    line.extend_from_slice(key.as_bytes());
-    line.extend_from_slice(b"\":");
-}
-
-fn json_text(line: &mut Vec<u8>, key: &str, value: Option<&str>) {
-    let Some(value) = value else { return };
-    json_key(line, key);
-    // Configured names may hold anything.
-    if value
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(&byte))
-    {
-        line.push(b'"');
-        line.extend_from_slice(value.as_bytes());
-        line.push(b'"');
-    } else {
-        // Writing into memory does not fail.
-        let _ = serde_json::to_writer(line, value);
-    }
-}
-
-fn json_number(line: &mut Vec<u8>, key: &str, value: Option<u64>) {
-    let Some(value) = value else { return };
-    json_key(line, key);
-    line.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-}
-
-fn json_seconds(line: &mut Vec<u8>, key: &str, value: Option<Duration>) {
-    let Some(value) = value else { return };
-    json_key(line, key);
-    seconds(line, value);
-}
-
-/// Seconds with microseconds.
-fn seconds(line: &mut Vec<u8>, value: Duration) {
-    line.extend_from_slice(itoa::Buffer::new().format(value.as_secs()).as_bytes());
-    line.push(b'.');
-    let micros = value.subsec_micros();
-    let mut digits = itoa::Buffer::new();
-    let digits = digits.format(micros).as_bytes();
-    line.extend(std::iter::repeat_n(
-        b'0',
-        6_usize.saturating_sub(digits.len()),
-    ));
-    line.extend_from_slice(digits);
 }
 
 fn write_text(line: &mut Vec<u8>, stamp: &[u8], entry: &AccessEntry<'_>) {

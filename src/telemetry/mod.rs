@@ -3,6 +3,7 @@
 
 mod access;
 mod address;
+mod line;
 mod log;
 mod metrics;
 
