@@ -18,7 +18,7 @@
 //! | --- | --- | --- |
 //! | [`verify`] | judges: may this request pass? Bytes, tokens and the time in, a verdict out | nothing |
 //! | [`route`] | finds the route for a host and a path that has one reading | nothing |
-//! | [`telemetry`] | counters and access lines; told numbers and configured names, never what a sender wrote | nothing |
+//! | [`telemetry`] | counters, access lines and the audit trail; told numbers and configured names, never what a sender wrote | nothing |
 //! | [`clock`] | the only reader of clocks; the timers of a worker | `verify`, for [`verify::UnixTime`] |
 //! | [`server`] | sockets, TLS, the strict border of HTTP, connections, drain; serves any [`server::Handler`] | `clock` |
 //! | [`gateway`] | the journey of a request; the only room that talks to upstreams | `clock`, `route`, `server`, `telemetry`, `verify` |
@@ -39,8 +39,9 @@
 //!    for all of it. ALPN chooses HTTP/1.1 or HTTP/2.
 //! 3. **Border** (`server/http1`). Every byte of HTTP/1.1 is read strictly before hyper sees it; whatever two
 //!    servers could read in two ways is a fault, answered by [`server::Handler::refuse`].
-//! 4. **Record** (`gateway/record`). A record is armed before anything is judged. It tells the log and the counters
-//!    how the request ended when it is dropped, wherever that happens, so each request is told exactly once.
+//! 4. **Record** (`gateway/record`). A record is armed before anything is judged. It tells the log, the audit
+//!    trail and the counters how the request ended when it is dropped, wherever that happens, so each request is told
+//!    exactly once.
 //! 5. **Reading** (`gateway/request`). Authority, path and length must have one reading in either HTTP version.
 //! 6. **Route** ([`route::Table`]). The first configured route that matches.
 //! 7. **Verdict** ([`verify::Scheme::begin`]). From the head alone wherever that is enough. Only a body that could
@@ -96,6 +97,7 @@
 //! | a setting | `config/document`, then `config/compile` | `gateway.yaml`, `README.md` |
 //! | a check of the configuration | `config/compile`, or `config/secret` for tokens | |
 //! | a metric or a field of the access line | `telemetry` | what must never be logged: `SECURITY.md` |
+//! | an event or a field of the audit trail | `telemetry/audit`, `cli/trail` | `docs/audit.md` |
 //! | which endpoint, how many connections, for how long | `gateway/upstream` | `config/compile/care`, a fault in `tests/it/support/faults.rs` |
 //! | a page of the admin listener | `admin` | |
 //! | a command | a file in `cli` | `tests/it/cli.rs` |

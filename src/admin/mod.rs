@@ -2,7 +2,8 @@
 //!
 //! `/healthz` says that the process answers at all. `/readyz` says whether it wants traffic: no longer, from the
 //! moment it was told to stop. Neither asks an upstream, because a backend that is down is no reason to take the
-//! gateway out of service: it has to tell the sender to wait.
+//! gateway out of service: it has to tell the sender to wait. An audit trail that cannot be written is one where
+//! the configuration says that nothing may happen without it.
 
 mod thread;
 
@@ -24,7 +25,7 @@ use tokio::sync::watch;
 
 pub use self::thread::AdminThread;
 use crate::server::Stop;
-use crate::telemetry::Metrics;
+use crate::telemetry::{AuditState, Metrics};
 
 /// Longest wait for a request, which is the longest an idle connection lives as well.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,6 +39,8 @@ pub struct Admin {
     pub metrics: Metrics,
     /// How far stopping has come.
     pub stop: watch::Receiver<Stop>,
+    /// Whether the audit trail can be written, where there is one.
+    pub audit: Option<AuditState>,
 }
 
 /// Opens the admin socket.
@@ -100,6 +103,9 @@ impl Admin {
         match path {
             "/metrics" => self.metrics(),
             "/healthz" => text(StatusCode::OK, "ok\n"),
+            "/readyz" if self.audit.as_ref().is_some_and(AuditState::refuses) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "audit failing\n")
+            }
             "/readyz" if *self.stop.borrow() == Stop::Not => text(StatusCode::OK, "ready\n"),
             "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
             _ => text(StatusCode::NOT_FOUND, "not found\n"),

@@ -21,8 +21,9 @@ pub(super) struct Check {
     strict: bool,
 }
 
+/// How findings are printed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// For people, on standard error
     Text,
     /// For programs, on standard output
@@ -71,7 +72,8 @@ fn verdict(config: &ConfigFile, report: &Report, valid: bool) -> String {
     }
 }
 
-fn counted(count: usize, what: &str) -> String {
+/// A number and what it counts.
+pub(super) fn counted(count: usize, what: &str) -> String {
     if count == 1 {
         format!("1 {what}")
     } else {

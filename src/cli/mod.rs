@@ -3,6 +3,7 @@
 //! Text for people goes to standard error, data to standard output. Messages begin in lower case, say what is
 //! wrong, and then, after `help:`, what to do. Exit codes: 0 done, 1 not, 2 not understood.
 
+mod audit;
 mod check;
 mod config;
 mod demo;
@@ -15,6 +16,7 @@ mod shell;
 mod successor;
 mod supervise;
 mod token;
+mod trail;
 mod watch;
 
 use std::path::PathBuf;
@@ -57,6 +59,9 @@ enum Command {
     /// Make tokens
     #[command(subcommand)]
     Token(token::Token),
+    /// Look at audit trails
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Look at the configuration
     #[command(subcommand)]
     Config(config::Config),
@@ -86,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::check(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Token(arguments) => token::token(&arguments),
+        Command::Audit(arguments) => audit::audit(&arguments),
         Command::Config(arguments) => config::config(&arguments),
         Command::Completions(arguments) => shell::completions(&arguments),
         Command::Man => shell::man(),

@@ -99,6 +99,9 @@ fn help(error: &StartError) -> &'static str {
         StartError::Bind(BindError::Unclaimed(_)) => {
             return "the address in the socket unit (ListenStream=) and the listener's have to be the same, such as 0.0.0.0:8443";
         }
+        StartError::Audit(..) => {
+            return "`audit.file` has to be a file of its own, which this user may write to";
+        }
         StartError::Resources(_) => return "",
     };
     let known = [

@@ -4,27 +4,35 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::descriptors;
+use super::trail::Trail;
 use crate::admin::{self, Admin, AdminThread};
 use crate::clock;
 use crate::config::{CertificateInfo, Compiled};
 use crate::gateway::plan::Plan;
-use crate::gateway::{Gateway, Guesses, LABELS};
+use crate::gateway::{Gateway, Guesses, LABELS, Logs};
 use crate::server::{self, BindError, Running, Settings, Stop, WorkerContext};
-use crate::telemetry::{AccessLog, AccessSink, AccessWriter, Format, Metrics, ProcessMetrics};
+use crate::telemetry::{
+    AccessLog, AccessSink, AccessWriter, AuditEvent, AuditLog, AuditSink, Format, Metrics,
+    ProcessMetrics,
+};
 
 /// Why a gateway did not start.
 #[derive(Debug)]
 pub enum StartError {
     /// A listener could not be opened.
     Bind(BindError),
+    /// The audit file could not be opened.
+    Audit(PathBuf, std::io::Error),
     /// A thread, a runtime or random numbers could not be had.
     Resources(String),
 }
@@ -33,6 +41,9 @@ impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Bind(error) => error.fmt(f),
+            Self::Audit(path, error) => {
+                write!(f, "cannot open the audit file {}: {error}", path.display())
+            }
             Self::Resources(what) => write!(f, "cannot start: {what}"),
         }
     }
@@ -50,6 +61,7 @@ pub struct Serving {
     addresses: Vec<SocketAddr>,
     admin: Option<AdminThread>,
     writer: Option<AccessWriter>,
+    trail: Trail,
     /// Held so that workers see the plan's source alive; a reload sends the next plan here.
     plans: watch::Sender<Arc<Plan>>,
     metrics: Metrics,
@@ -126,18 +138,10 @@ pub fn start(compiled: Compiled, with: Start) -> Result<Serving, StartError> {
     let mut sockets = with.sockets;
     // The first random draw of a process is slow; here it delays nobody's handshake.
     server::tls::warm_up();
-    let admin = match compiled.admin {
-        Some(address) => {
-            let own =
-                |socket: &mut TcpListener| socket.local_addr().is_ok_and(|own| own == address);
-            let socket = match sockets.extract_if(.., own).next() {
-                Some(socket) => admin::adopt(socket),
-                None => admin::bind(address),
-            };
-            Some(socket.map_err(|error| StartError::Bind(BindError::Address(address, error)))?)
-        }
-        None => None,
-    };
+    let admin = compiled
+        .admin
+        .map(|address| admin_socket(address, &mut sockets))
+        .transpose()?;
     let names: Vec<Arc<str>> = compiled
         .listeners
         .iter()
@@ -154,16 +158,23 @@ pub fn start(compiled: Compiled, with: Start) -> Result<Serving, StartError> {
     let process = metrics.process().map_err(resources)?;
     process.started(clock::unix_now().0);
     show_certificates(&process, &compiled.certificates);
-    let (sink, writer) = open_log(with.access, &process)?.unzip();
+    let (access, writer) = open_log(with.access, &process)?.unzip();
+    let audit = compiled.audit.take();
+    let file = audit.as_ref().map(|audit| audit.file.clone());
+    let trail = Trail::start(audit, random()?, compiled.workers, &process.audit);
+    let mut trail = trail.map_err(|error| StartError::Audit(file.unwrap_or_default(), error))?;
+    trail.loaded(compiled.effective, &compiled.certificates);
+    let sinks = (access, trail.sink());
     let (plans, plan) = watch::channel(Arc::new(compiled.plan));
     let guesses = Guesses::new(Instant::now(), process.failed_sources.clone());
-    let make = maker(plan, names, metrics.clone(), sink, Arc::new(guesses))?;
+    let make = maker(plan, names, metrics.clone(), sinks, Arc::new(guesses))?;
     let running = bound.spawn(with.heartbeat, make).map_err(resources)?;
     let admin = admin
         .map(|socket| {
             let admin = Admin {
                 metrics: metrics.clone(),
                 stop: running.signal(),
+                audit: trail.state(),
             };
             AdminThread::start(socket, admin).map_err(resources)
         })
@@ -173,6 +184,7 @@ pub fn start(compiled: Compiled, with: Start) -> Result<Serving, StartError> {
         addresses,
         admin,
         writer,
+        trail,
         plans,
         metrics,
         process,
@@ -180,6 +192,19 @@ pub fn start(compiled: Compiled, with: Start) -> Result<Serving, StartError> {
         fixed,
         standing,
     })
+}
+
+/// Among the open ones, or a fresh one.
+fn admin_socket(
+    address: SocketAddr,
+    sockets: &mut Vec<TcpListener>,
+) -> Result<TcpListener, StartError> {
+    let own = |socket: &mut TcpListener| socket.local_addr().is_ok_and(|own| own == address);
+    let socket = match sockets.extract_if(.., own).next() {
+        Some(socket) => admin::adopt(socket),
+        None => admin::bind(address),
+    };
+    socket.map_err(|error| StartError::Bind(BindError::Address(address, error)))
 }
 
 fn show_certificates(process: &ProcessMetrics, certificates: &[CertificateInfo]) {
@@ -192,6 +217,7 @@ fn fixed(compiled: &Compiled) -> BTreeMap<String, String> {
     let mut fixed = BTreeMap::from([
         ("admin".to_owned(), format!("{:?}", compiled.admin)),
         ("log".to_owned(), format!("{:?}", compiled.log)),
+        ("audit".to_owned(), audit_setting(compiled)),
         ("workers".to_owned(), compiled.workers.to_string()),
         ("listeners".to_owned(), compiled.listeners.len().to_string()),
     ]);
@@ -206,6 +232,13 @@ fn fixed(compiled: &Compiled) -> BTreeMap<String, String> {
         fixed.extend(settings.map(|(name, value)| (format!("listeners[{index}].{name}"), value)));
     }
     fixed
+}
+
+/// With a digest of the key, which would not be told otherwise. None of this is shown to anybody.
+fn audit_setting(compiled: &Compiled) -> String {
+    let key = compiled.audit.as_ref().and_then(|audit| audit.key.as_ref());
+    let key = key.map(|key| Sha256::digest(&key.0));
+    format!("{:?} {key:?}", compiled.audit)
 }
 
 fn open_log(
@@ -225,7 +258,7 @@ fn maker(
     plan: watch::Receiver<Arc<Plan>>,
     names: Vec<Arc<str>>,
     metrics: Metrics,
-    sink: Option<AccessSink>,
+    (access, audit): (Option<AccessSink>, Option<AuditSink>),
     guesses: Arc<Guesses>,
 ) -> Result<impl Fn(WorkerContext) -> Option<Rc<Gateway>> + Send + Sync, StartError> {
     let seed = random()?;
@@ -237,16 +270,22 @@ fn maker(
                 return None;
             }
         };
-        let log = sink.clone().map(AccessLog::new);
-        if let Some(log) = &log {
+        let logs = Logs {
+            access: access.clone().map(AccessLog::new),
+            audit: audit.clone().map(AuditLog::new),
+        };
+        if let Some(log) = &logs.access {
             tokio::task::spawn_local(AccessLog::run(Rc::clone(log)));
+        }
+        if let Some(log) = &logs.audit {
+            tokio::task::spawn_local(AuditLog::run(Rc::clone(log)));
         }
         let id_prefix = seed.wrapping_add(u64::try_from(context.index).unwrap_or(0));
         let gateway = Gateway::new(
             plan.clone(),
             names.clone(),
             counters,
-            log,
+            logs,
             context.timers,
             id_prefix,
             Arc::clone(&guesses),
@@ -291,9 +330,11 @@ impl Serving {
         self.process
             .reloaded(trigger, changed.is_empty(), clock::unix_now().0);
         if !changed.is_empty() {
+            (self.trail).refused(trigger, Some((&compiled.effective, &changed)));
             return Err(changed);
         }
         self.standing = Standing::from(&compiled);
+        self.trail.reloaded(trigger, compiled.effective);
         let mut listeners = compiled.listeners;
         let mut certificates = compiled.certificates;
         for (new, old) in listeners.iter_mut().zip(&self.running.settings().listeners) {
@@ -310,6 +351,7 @@ impl Serving {
             }
         }
         show_certificates(&self.process, &certificates);
+        self.trail.certificates(&self.certificates, &certificates);
         self.certificates = certificates;
         self.running.replace_settings(Settings {
             listeners,
@@ -317,6 +359,7 @@ impl Serving {
         });
         let mut plan = compiled.plan;
         plan.inherit(&self.plans.borrow());
+        self.trail.tokens(&self.plans.borrow(), &plan);
         self.plans.send_replace(Arc::new(plan));
         Ok(())
     }
@@ -329,6 +372,17 @@ impl Serving {
     /// A configuration was offered that is not valid; everything stays as it was.
     pub fn reload_failed(&self, trigger: &str) {
         self.process.reloaded(trigger, false, clock::unix_now().0);
+        self.trail.refused(trigger, None);
+    }
+
+    /// Signals are heard from now on, and so are requests.
+    pub fn ready(&self) {
+        self.trail.event(AuditEvent::Ready);
+    }
+
+    /// The audit file may have been renamed: looks at once, and not only at the next record.
+    pub fn reopen_files(&self) {
+        self.trail.look();
     }
 
     /// All listening sockets, for a successor to go on with.
@@ -357,6 +411,9 @@ impl Serving {
 
     /// Stops gently or at once.
     pub fn stop(&self, stop: Stop) {
+        if stop == Stop::Drain {
+            self.trail.draining();
+        }
         self.running.stop(stop);
     }
 
@@ -378,6 +435,7 @@ impl Serving {
         if self.writer.is_some_and(|writer| !writer.join()) {
             tracing::warn!("the last access lines are lost: nobody reads standard output");
         }
+        self.trail.end(clean);
         clean
     }
 }

@@ -28,6 +28,7 @@ enum Wish {
     Stop,
     Reload,
     Upgrade,
+    Reopen,
 }
 
 /// The signals that mean something to us.
@@ -35,6 +36,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    user_1: Signal,
     user_2: Signal,
 }
 
@@ -44,6 +46,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            user_1: signal(SignalKind::user_defined1())?,
             user_2: signal(SignalKind::user_defined2())?,
         })
     }
@@ -53,14 +56,22 @@ impl Signals {
             _ = self.terminate.recv() => Wish::Stop,
             _ = self.interrupt.recv() => Wish::Stop,
             _ = self.hang_up.recv() => Wish::Reload,
+            _ = self.user_1.recv() => Wish::Reopen,
             _ = self.user_2.recv() => Wish::Upgrade,
         }
     }
 
     /// The next one to stop; all others come too late.
     async fn stop(&mut self) {
-        while !matches!(self.next().await, Wish::Stop) {
-            tracing::warn!("too late to reload or upgrade: this process is stopping");
+        loop {
+            match self.next().await {
+                Wish::Stop => return,
+                // The next record looks by itself, and there is one to come.
+                Wish::Reopen => {}
+                Wish::Reload | Wish::Upgrade => {
+                    tracing::warn!("too late to reload or upgrade: this process is stopping");
+                }
+            }
         }
     }
 }
@@ -77,6 +88,7 @@ pub(super) fn supervise(mut serving: Serving, rules: Rules) -> std::io::Result<b
         let mut signals = Signals::new()?;
         // Not before: whoever waits for this may send a signal at once.
         announce(&serving);
+        serving.ready();
         manager::ready();
         tell_predecessor();
         let end = Supervisor::new(&mut serving, rules)?
@@ -157,6 +169,7 @@ impl<'s> Supervisor<'s> {
                     }
                     Wish::Reload => self.read_again(Trigger::Signal),
                     Wish::Upgrade => self.upgrade(),
+                    Wish::Reopen => self.serving.reopen_files(),
                 },
                 () = self.watch.changed() => self.read_again(Trigger::Watch),
                 reading = self.reloader.read() => {
@@ -212,6 +225,8 @@ impl<'s> Supervisor<'s> {
             tracing::warn!("a successor is starting already");
             return;
         }
+        // A successor goes on where this one ended, in whatever file is there now.
+        self.serving.reopen_files();
         match self.serving.sockets().and_then(Successor::start) {
             Ok(successor) => {
                 tracing::info!(process = successor.id(), "starting a successor");

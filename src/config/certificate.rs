@@ -5,7 +5,6 @@
 use std::fs::{File, Metadata};
 use std::io::Read as _;
 use std::path::Path;
-use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls_pki_types::pem::PemObject as _;
@@ -32,6 +31,8 @@ const DAY: u64 = 24 * 3600;
 pub(super) struct Loaded {
     pub(super) identity: Identity,
     pub(super) not_after: UnixTime,
+    pub(super) not_before: UnixTime,
+    pub(super) serial: String,
 }
 
 /// What we want to know of a certificate.
@@ -42,6 +43,7 @@ struct Facts {
     named: bool,
     not_before: UnixTime,
     not_after: UnixTime,
+    serial: String,
     rsa: bool,
 }
 
@@ -100,7 +102,7 @@ pub(super) fn load(
             help,
         );
     }
-    let not_after = facts.not_after;
+    let (not_before, not_after) = (facts.not_before, facts.not_after);
     match certified_key(chain, key_der?) {
         Ok(key) => Some(Loaded {
             identity: Identity {
@@ -108,6 +110,8 @@ pub(super) fn load(
                 key,
             },
             not_after,
+            not_before,
+            serial: facts.serial,
         }),
         Err(rustls::Error::InconsistentKeys(_)) => {
             let found = format!(
@@ -169,16 +173,24 @@ pub(super) fn self_signed(names: &[String], now: UnixTime) -> Result<Loaded, rcg
     let not_after = UnixTime(now.0.saturating_add(SELF_SIGNED_LIFE));
     let mut params = CertificateParams::new(names.to_vec())?;
     // An hour back, for clients whose clock is slow.
-    params.not_before = date(now) - Duration::from_secs(3600);
+    let not_before = UnixTime(now.0.saturating_sub(3600));
+    params.not_before = date(not_before);
     params.not_after = date(not_after);
     let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let chain = vec![params.self_signed(&pair)?.der().clone()];
+    let serial = chain
+        .first()
+        .and_then(|leaf| X509Certificate::from_der(leaf).ok())
+        .map(|(_, leaf)| leaf.raw_serial_as_string())
+        .unwrap_or_default();
     let key = PrivateKeyDer::Pkcs8(pair.serialize_der().into());
     let key = certified_key(chain, key).map_err(|_| rcgen::Error::CouldNotParseKeyPair)?;
     let names = names.iter().map(|name| name.to_ascii_lowercase()).collect();
     Ok(Loaded {
         identity: Identity { names, key },
         not_after,
+        not_before,
+        serial,
     })
 }
 
@@ -328,6 +340,7 @@ fn facts(context: &mut Context<'_>, setting: &str, chain: &[CertificateDer<'_>])
         names: names.filter_map(dns_name).collect(),
         not_before: unix(leaf.validity().not_before.timestamp()),
         not_after: unix(leaf.validity().not_after.timestamp()),
+        serial: leaf.raw_serial_as_string(),
         rsa: leaf.public_key().algorithm.algorithm == OID_PKCS1_RSAENCRYPTION,
     })
 }

@@ -6,6 +6,10 @@
 //!
 //! Not here: what a value means.
 
+mod audit;
+
+pub(super) use audit::{Audit, KeyEntry};
+
 use schemars::JsonSchema;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
@@ -31,6 +35,9 @@ pub(super) struct Document {
     pub(super) admin: AdminSetting,
     /// What is logged, and how.
     pub(super) log: Log,
+    /// The audit trail; without this section there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) audit: Option<Audit>,
     /// Limits; `body`, `challenge_body` and `requests` may be set again inside a route.
     pub(super) limits: Limits,
     /// How often an address may fail to prove itself before it is told 429, an IPv6 network of 64 bits as one

@@ -1,7 +1,7 @@
 //! Variables in values: `${NAME}` and `${NAME:-default}`.
 //!
-//! A literal `${` is written `$${`. Keys are left alone, and so is `env` of a token, which takes a variable's name.
-//! What comes out of a variable is not looked at again, and no finding shows it. The variable of a token gives its value to
+//! A literal `${` is written `$${`. Keys are left alone, and so is `env` of a token or key, which takes a variable's name.
+//! What comes out of a variable is not looked at again, and no finding shows it. The variable of such a secret gives its value to
 //! nothing else: names, paths and the like end up in logs and metrics.
 
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ enum Problem {
 /// Where values come from.
 struct Variables<'e> {
     env: &'e dyn Environment,
-    /// Those that hold a token.
+    /// Those that hold a token or a key.
     secret: BTreeSet<String>,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn interpolate(node: &mut Node, env: &dyn Environment, findings: &mut
     walk(node, "", &Variables { env, secret }, findings);
 }
 
-/// The variables that tokens come from.
+/// The variables that tokens and keys come from.
 fn find_secret(node: &Node, path: &str, secret: &mut BTreeSet<String>) {
     match &node.kind {
         Kind::Scalar(scalar) => {
@@ -89,7 +89,7 @@ fn walk(node: &mut Node, path: &str, variables: &Variables<'_>, findings: &mut F
 }
 
 fn is_variable_name(path: &str) -> bool {
-    path.ends_with("].env") && path.contains(".tokens[")
+    path.ends_with("].env") && path.contains(".tokens[") || path == "audit.key.env"
 }
 
 fn complete(

@@ -19,6 +19,7 @@ mod compile;
 mod context;
 mod diagnostic;
 mod document;
+mod effective;
 mod environment;
 mod interpolate;
 mod label;
@@ -37,8 +38,9 @@ mod words;
 #[cfg(test)]
 mod testing;
 
-pub use compile::{CertificateInfo, Compiled, LogSpec};
+pub use compile::{AuditKey, AuditSpec, CertificateInfo, Compiled, LogSpec};
 pub use diagnostic::{Finding, Severity};
+pub use effective::Effective;
 pub use environment::{Environment, Process, Unusable};
 pub use words::{LogFormat, LogLevel};
 
@@ -150,11 +152,14 @@ fn report(
     files: Vec<PathBuf>,
 ) -> Report {
     let (errors, _) = diagnostic::count(&findings);
-    let (document, compiled) = compiled.filter(|_| errors == 0).unzip();
+    let (document, mut compiled) = compiled.filter(|_| errors == 0).unzip();
     let workers = compiled
         .as_ref()
         .map_or(1, |compiled: &Compiled| compiled.workers);
     let effective = document.map(|document| show::effective(document, workers));
+    if let (Some(compiled), Some(effective)) = (&mut compiled, &effective) {
+        compiled.effective = Effective::new(effective);
+    }
     Report {
         findings,
         compiled,

@@ -136,7 +136,7 @@ pub(super) const HIDDEN: &str = "a text that may be a secret and is not shown";
 
 /// Whether values in a section can be secrets by mistake.
 pub(super) fn is_secret_section(path: &str) -> bool {
-    path.starts_with("routes[") && path.contains("].verify")
+    path.starts_with("routes[") && path.contains("].verify") || path.starts_with("audit.key")
 }
 
 /// Whether a text that was to be something else may be a secret that was put into the wrong place.

@@ -73,6 +73,17 @@ words! {
     }
 }
 words! {
+    /// What becomes of requests while the audit trail cannot be written.
+    #[derive(Default)]
+    OnFailure {
+        /// They go on.
+        #[default]
+        Continue = "continue",
+        /// What would be forwarded or answered is refused.
+        Strict = "strict",
+    }
+}
+words! {
     /// A TLS version.
     #[derive(Default)]
     TlsVersion {

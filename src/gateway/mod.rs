@@ -10,6 +10,7 @@ mod forward;
 pub mod fuzzing;
 mod guesses;
 mod headers;
+mod logs;
 pub mod plan;
 mod reason;
 mod record;
@@ -23,6 +24,7 @@ mod upstream;
 
 pub use answer::AnswerBody;
 pub use guesses::{Guesses, SOURCE_LIMIT};
+pub use logs::Logs;
 pub use reason::{LABELS, Outcome, Refusal, Stop, UpstreamError};
 pub use room::Room;
 pub use upload::Broken;
@@ -48,7 +50,7 @@ use self::source::Client;
 use self::upload::{Peek, discard, peek};
 use crate::clock::{self, Timers};
 use crate::server::{Close, ConnectionEvent, Fault, Handler, Latch, Peer, RequestBody};
-use crate::telemetry::{AccessLog, WorkerMetrics};
+use crate::telemetry::WorkerMetrics;
 use crate::verify::{self, BodyLength, Permit, Rejection, Step, Verdict};
 
 /// How much of a refused body is read so that its connection can be kept; the contract's bounds.
@@ -76,7 +78,7 @@ pub struct Gateway {
     snapshot: RefCell<Rc<Snapshot>>,
     listeners: Vec<Arc<str>>,
     metrics: Rc<WorkerMetrics>,
-    access: Option<Rc<AccessLog>>,
+    logs: Logs,
     timers: Timers,
     id_prefix: u64,
     id_counter: Cell<u64>,
@@ -94,7 +96,7 @@ impl Gateway {
         mut plans: watch::Receiver<Arc<Plan>>,
         listeners: Vec<Arc<str>>,
         metrics: WorkerMetrics,
-        access: Option<Rc<AccessLog>>,
+        logs: Logs,
         timers: Timers,
         id_prefix: u64,
         guesses: Arc<Guesses>,
@@ -106,7 +108,7 @@ impl Gateway {
             snapshot: RefCell::new(snapshot),
             listeners,
             metrics: Rc::new(metrics),
-            access,
+            logs,
             timers,
             id_prefix,
             id_counter: Cell::new(0),
@@ -139,8 +141,8 @@ impl Gateway {
         &self.timers
     }
 
-    fn access(&self) -> Option<&AccessLog> {
-        self.access.as_deref()
+    fn logs(&self) -> &Logs {
+        &self.logs
     }
 
     /// What a request ends with that nobody has ended: we cut it, or its sender did.
@@ -333,7 +335,7 @@ impl Gateway {
     fn closes(&self, stop: Stop, record: &Record) -> bool {
         let refused = matches!(
             stop,
-            Stop::Refused(refusal) if !matches!(refusal, Refusal::Maintenance | Refusal::Overloaded)
+            Stop::Refused(refusal) if !refusal.is_ours()
         );
         refused
             && record
@@ -378,12 +380,11 @@ fn conclude(
 ) -> Result<Judged, Stop> {
     match verdict {
         Verdict::Forward(permit) => {
-            record.accepted(permit.token(), clock::unix_now().0);
+            record.accepted(permit.token(), clock::unix_now().0)?;
             Ok(Judged::Pass(permit, ahead, length))
         }
         Verdict::Answer(reply) => {
-            record.accepted(reply.token(), clock::unix_now().0);
-            record.challenged(reply.method(), None);
+            record.answers(reply.method(), reply.token(), clock::unix_now().0)?;
             Ok(Judged::Challenge(reply))
         }
         Verdict::Refuse(Rejection { reason, challenge }) => {

@@ -1,7 +1,7 @@
 //! How a request can end, and why: closed sets whose labels are an interface.
 
 use crate::server::ConnectionEvent;
-use crate::telemetry::Labels;
+use crate::telemetry::{AuditEvent, Labels};
 use crate::verify::{self, ChallengeMethod};
 
 /// How a request can end.
@@ -99,6 +99,8 @@ labelled! {
         Maintenance => "maintenance",
         /// More than can be served at once.
         Overloaded => "overloaded",
+        /// The audit trail cannot be written, and nothing may happen without it.
+        AuditFailing => "audit_failing",
     }
 }
 
@@ -145,6 +147,14 @@ impl UpstreamError {
 }
 
 impl Refusal {
+    /// Whether it is nothing the sender could have done better.
+    pub(super) fn is_ours(self) -> bool {
+        matches!(
+            self,
+            Self::Maintenance | Self::Overloaded | Self::AuditFailing
+        )
+    }
+
     /// Whether this is a failure to prove oneself, of which an address has only so many.
     ///
     /// No token, a wrong, expired or ambiguous one and an alias of its header are: each may be somebody trying
@@ -220,6 +230,23 @@ impl Stop {
     }
 }
 
+/// What the audit trail calls the end of a request.
+pub(super) fn audit_event(
+    outcome: Outcome,
+    reason: Option<&'static str>,
+    challenge: bool,
+) -> AuditEvent {
+    match outcome {
+        Outcome::Forwarded => AuditEvent::MessageAccepted,
+        Outcome::Challenge => AuditEvent::ChallengeAnswered,
+        Outcome::Rejected if challenge => AuditEvent::ChallengeRefused,
+        Outcome::Rejected => AuditEvent::MessageRefused,
+        Outcome::Error if reason == Some(Stop::SenderLeft.reason()) => AuditEvent::ClientLeft,
+        Outcome::Error if reason == Some(Stop::Cut.reason()) => AuditEvent::RequestCut,
+        Outcome::Error => AuditEvent::UpstreamFailed,
+    }
+}
+
 /// Label sets of all metrics.
 pub const LABELS: Labels = Labels {
     outcomes: &Outcome::LABELS,
@@ -256,6 +283,20 @@ pub(super) fn challenge_position(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_audit_trail_tells_failures_apart() {
+        let cases = [
+            (Stop::SenderLeft, AuditEvent::ClientLeft),
+            (Stop::Cut, AuditEvent::RequestCut),
+            (UpstreamError::Reset.into(), AuditEvent::UpstreamFailed),
+            (Refusal::TokenMissing.into(), AuditEvent::MessageRefused),
+        ];
+        for (stop, event) in cases {
+            let told = audit_event(stop.outcome(), Some(stop.reason()), false);
+            assert_eq!(told, event, "{stop:?}");
+        }
+    }
 
     #[test]
     fn labels_and_values_stand_in_the_same_order() {

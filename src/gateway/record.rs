@@ -11,6 +11,7 @@ use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::Gateway;
+use super::logs::Kind;
 use super::plan::RoutePlan;
 use super::reason::{Outcome, Refusal, Stop, challenge_position};
 use super::room::RoomPlace;
@@ -34,6 +35,7 @@ pub(super) struct Record {
     method: &'static str,
     route: Option<usize>,
     token: Option<usize>,
+    challenge: bool,
     status: Option<StatusCode>,
     upstream: Option<Duration>,
     upstream_used: bool,
@@ -62,6 +64,7 @@ impl Record {
             method: method_label(method),
             route: None,
             token: None,
+            challenge: false,
             status: None,
             upstream: None,
             upstream_used: false,
@@ -100,13 +103,34 @@ impl Record {
     }
 
     /// A token let the request through; counts its use.
-    pub(super) fn accepted(&mut self, token: usize, at: u64) {
+    ///
+    /// # Errors
+    /// Where nothing may go on that the audit trail could not tell of.
+    pub(super) fn accepted(&mut self, token: usize, at: u64) -> Result<(), Refusal> {
         self.token = Some(token);
         self.metrics().token_used(token, at);
+        self.gateway.logs().can_tell()
+    }
+
+    /// A challenge with a right token, which is going to be answered.
+    ///
+    /// # Errors
+    /// As for [`Record::accepted`]; then it is not answered.
+    pub(super) fn answers(
+        &mut self,
+        method: ChallengeMethod,
+        token: usize,
+        at: u64,
+    ) -> Result<(), Refusal> {
+        self.challenge = true;
+        self.accepted(token, at)?;
+        self.challenged(method, None);
+        Ok(())
     }
 
     /// A challenge was answered or refused.
-    pub(super) fn challenged(&self, method: ChallengeMethod, refusal: Option<Refusal>) {
+    pub(super) fn challenged(&mut self, method: ChallengeMethod, refusal: Option<Refusal>) {
+        self.challenge = true;
         let (method, result) = challenge_position(method, refusal);
         self.metrics().challenge(method, result);
     }
@@ -181,9 +205,10 @@ impl Drop for Record {
         if let Some(status) = self.status {
             metrics.response(status.as_u16());
         }
-        let Some(access) = self.gateway.access() else {
+        let logs = self.gateway.logs();
+        if logs.is_off() {
             return;
-        };
+        }
         let plan = &self.snapshot.plan;
         let route = self.route_plan();
         let token = self
@@ -192,7 +217,7 @@ impl Drop for Record {
         let upstream = route
             .filter(|_| self.upstream_used)
             .and_then(|route| plan.upstreams.get(route.upstream));
-        access.write(&AccessEntry {
+        let entry = AccessEntry {
             time: self.time,
             request_id: &self.request_id,
             listener: self.gateway.listener_name(self.peer.listener),
@@ -214,7 +239,13 @@ impl Drop for Record {
                 let endpoint = endpoint.and_then(|position| upstream.endpoints.get(position));
                 endpoint.map_or(&*upstream.name, |endpoint| &*endpoint.name)
             }),
-        });
+        };
+        let kind = Kind {
+            outcome,
+            challenge: self.challenge,
+            tls: self.peer.tls,
+        };
+        logs.tell(&entry, &kind);
     }
 }
 

@@ -53,6 +53,10 @@ fn table(stop: Stop) -> (StatusCode, &'static str) {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too busy, try again later\n",
             ),
+            Refusal::AuditFailing => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not available, try again later\n",
+            ),
         },
         Stop::Failed(UpstreamError::Timeout | UpstreamError::ConnectTimeout) => {
             (StatusCode::GATEWAY_TIMEOUT, "no answer in time\n")

@@ -241,7 +241,7 @@ fn write_json(line: &mut Vec<u8>, stamp: &[u8], entry: &AccessEntry<'_>) {
 }
 
 /// Who sent the request; a client that somebody spoke for has no port. An address needs no escaping.
-fn client(line: &mut Vec<u8>, entry: &AccessEntry<'_>) {
+pub(super) fn client(line: &mut Vec<u8>, entry: &AccessEntry<'_>) {
     match entry.client {
         Some(client) => write_address(line, client),
         None => write_peer(line, entry.peer),

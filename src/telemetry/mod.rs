@@ -1,16 +1,21 @@
-//! What the outside sees: counters and access lines. Knows nothing of requests; the gateway tells it numbers
+//! What the outside sees: counters, access lines and the audit trail. Knows nothing of requests; the gateway tells it numbers
 //! and configured names, never anything that a sender wrote.
 
 mod access;
 mod address;
+mod audit;
 mod line;
 mod log;
 mod metrics;
 
 pub use access::{AccessEntry, AccessLog, AccessSink, AccessWriter, Format};
 pub use address::write_address;
+pub use audit::{
+    AuditEvent, AuditLog, AuditSink, AuditStart, AuditState, AuditWriter, Break, BreakKind,
+    Expected, FileSummary, Notice, Now, Seal, Verdict, Verifier,
+};
 pub use log::init as init_log;
 pub use metrics::{
-    Labels, ListenerMetrics, Metrics, ProcessMetrics, RELOAD_TRIGGERS, RouteMetrics,
+    AuditMetrics, Labels, ListenerMetrics, Metrics, ProcessMetrics, RELOAD_TRIGGERS, RouteMetrics,
     UpstreamMetrics, WorkerMetrics,
 };

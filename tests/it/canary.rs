@@ -21,6 +21,7 @@ const WRONG: &str = "kanarie7wrongtoken0123456789";
 /// Right, but from another time.
 const EXPIRED: &str = "kanarie7expiredtoken012345";
 const CHALLENGE: &str = "kanarie7challenge";
+const AUDIT_KEY: &str = "kanarie7auditkey0123456789";
 
 /// All ways in which bytes may be written down, as a search in text in lower case can find them.
 fn disguises(bytes: &[u8]) -> Vec<String> {
@@ -172,6 +173,7 @@ impl Program {
         let trusted = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         std::fs::write(folder.path().join("trusted.pem"), trusted.cert.pem()).unwrap();
         std::fs::write(folder.path().join("old"), EXPIRED).unwrap();
+        std::fs::write(folder.path().join("key"), AUDIT_KEY).unwrap();
         let file = configuration(format, backend, garbage, folder.path());
         std::fs::write(folder.path().join("gateway.yaml"), file).unwrap();
         let mut child = command(folder.path(), &["run"])
@@ -229,6 +231,7 @@ fn configuration(format: &str, backend: SocketAddr, garbage: SocketAddr, folder:
         "listeners:\n- {{ name: public, address: \"127.0.0.1:0\", tls: {{ self_signed: [localhost] }} }}\n\
          - {{ name: plain, address: \"127.0.0.1:0\", insecure_plaintext: true }}\n\
          admin: {{ address: \"127.0.0.1:0\" }}\nworkers: 1\nlog: {{ level: trace, format: {format} }}\n\
+         audit: {{ file: \"{folder}/audit.jsonl\", key: {{ file: \"{folder}/key\" }} }}\n\
          limits: {{ body: 8KiB, header_bytes: 4KiB }}\n\
          timeouts: {{ request_head: 200ms, request_body_idle: 200ms, connect: 100ms, response: 300ms }}\nroutes:\n"
     );
@@ -554,11 +557,17 @@ fn hunt(format: &str) {
     wait_for("an access line for each request", || {
         (lines(&program.output.lock().unwrap()) >= count).then_some(())
     });
+    let trail = program.folder.path().join("audit.jsonl");
+    let trail = || std::fs::read(&trail).unwrap();
+    wait_for("an audit record for each request", || {
+        (lines(&trail()) >= count).then_some(())
+    });
     let output = program.output.lock().unwrap().clone();
     let errors = program.errors.lock().unwrap().clone();
     let said = [
         ("the access log", output),
         ("the log", errors),
+        ("the audit trail", trail()),
         ("the admin listener", admin(addresses[2])),
         ("config show", program.said(&["config", "show"])),
         ("check", program.said(&["check"])),

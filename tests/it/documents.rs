@@ -1,6 +1,6 @@
 //! What the documents show is true: every configuration in them loads without a finding.
 //!
-//! In `README.md` a whole configuration is a block that begins with "```yaml gateway.yaml". `gateway.yaml` itself
+//! In `README.md` and `docs/audit.md` a whole configuration is a block that begins with "```yaml gateway.yaml". `gateway.yaml` itself
 //! and every `.yaml` file in `deploy` are configurations as they are.
 
 use std::fs;
@@ -16,6 +16,8 @@ use crate::support::{OLD_TOKEN, TOKEN, now};
 const CERTIFICATES: &str = "/etc/countersign/tls";
 /// Where the documents have secrets in files.
 const SECRETS: &str = "/run/secrets";
+/// Where the documents have the audit trail.
+const LOGS: &str = "/var/log/countersign";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -23,12 +25,12 @@ fn root() -> &'static Path {
 
 /// Every configuration of the documents, by a name that says where it stands.
 pub(crate) fn configurations() -> Vec<(String, String)> {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let mut found: Vec<(String, String)> = blocks(&readme)
-        .into_iter()
-        .enumerate()
-        .map(|(number, text)| (format!("README-{}", number + 1), text))
-        .collect();
+    let mut found = Vec::new();
+    for (name, file) in [("README", "README.md"), ("audit", "docs/audit.md")] {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        let blocks = blocks(&text).into_iter().enumerate();
+        found.extend(blocks.map(|(number, text)| (format!("{name}-{}", number + 1), text)));
+    }
     let read = |path: &Path| {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         (name, fs::read_to_string(path).unwrap())
@@ -119,7 +121,10 @@ fn every_configuration_that_is_shown_loads() {
     assert!(in_readme.count() >= 2, "README.md shows no configuration");
     for (name, text) in configurations {
         let file = folder.path().join("gateway.yaml");
-        let text = text.replace(CERTIFICATES, here).replace(SECRETS, here);
+        let text = text
+            .replace(CERTIFICATES, here)
+            .replace(SECRETS, here)
+            .replace(LOGS, here);
         write(&file, &text);
         let report = config::load(&file, &machine, now());
         assert!(report.findings.is_empty(), "{name}:\n{}", report.text());

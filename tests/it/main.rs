@@ -11,6 +11,8 @@
     reason = "a test that cannot go on is a test that fails"
 )]
 
+mod audit;
+mod audit_damage;
 mod canary;
 mod cli;
 mod config;

@@ -261,11 +261,7 @@ fn tls(
         if let Some(names) = &mut all.names {
             names.extend(loaded.identity.names.iter().cloned());
         }
-        all.certificates.push(CertificateInfo {
-            name: name.into(),
-            not_after: loaded.not_after,
-            listener: listener.into(),
-        });
+        (all.certificates).push(CertificateInfo::new(&name, listener, &loaded));
         identities.push(loaded.identity);
     }
     let built = ServerTls {

@@ -6,6 +6,7 @@
 //! Here are the settings that belong to no listener and no route; those have files of their own.
 
 mod address;
+mod audit;
 mod care;
 mod limits;
 mod listener;
@@ -15,12 +16,16 @@ mod upstream;
 mod upstream_tls;
 mod url;
 
+pub use audit::{AuditKey, AuditSpec};
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::certificate::Loaded;
 use super::context::Context;
 use super::document::{AdminSetting, Document};
+use super::effective::Effective;
 use super::words::{LogFormat, LogLevel, WatchFiles};
 use crate::gateway::plan::Plan;
 use crate::server::{ListenerSpec, ServerLimits};
@@ -42,6 +47,8 @@ pub struct Compiled {
     pub admin: Option<SocketAddr>,
     /// What is logged.
     pub log: LogSpec,
+    /// The audit trail, where there is one.
+    pub audit: Option<AuditSpec>,
     /// Every certificate that is served.
     pub certificates: Vec<CertificateInfo>,
     /// Threads that serve requests.
@@ -50,6 +57,8 @@ pub struct Compiled {
     pub drain_delay: Duration,
     /// Whether changed files are taken up without a signal.
     pub watch_files: bool,
+    /// What is in force, without secrets, so that two configurations can be compared.
+    pub effective: Effective,
 }
 
 /// What is logged.
@@ -70,8 +79,27 @@ pub struct CertificateInfo {
     pub name: Arc<str>,
     /// The last second in which it is valid.
     pub not_after: UnixTime,
+    /// The first second in which it is.
+    pub not_before: UnixTime,
+    /// Its serial number, as hexadecimal digits with colons between them.
+    pub serial: String,
+    /// The DNS names it is for.
+    pub names: Vec<String>,
     /// The name of the listener that serves it.
     pub listener: Arc<str>,
+}
+
+impl CertificateInfo {
+    fn new(name: &str, listener: &str, loaded: &Loaded) -> Self {
+        Self {
+            name: name.into(),
+            not_after: loaded.not_after,
+            not_before: loaded.not_before,
+            serial: loaded.serial.clone(),
+            names: loaded.identity.names.clone(),
+            listener: listener.into(),
+        }
+    }
 }
 
 /// Compiles everything; `None` where some part cannot be.
@@ -81,6 +109,7 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document) -> Option<
     let listeners = listener::compile(context, listeners, &document.trusted_proxies);
     let admin = admin(context, &document.admin, &listeners.addresses);
     let workers = workers(context, document.workers);
+    let audit = audit::compile(context, document.audit.as_ref());
     let plan = route::compile(context, document, &limits, &listeners);
     let plan = plan?;
     let preserve_header_case = plan
@@ -100,10 +129,12 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document) -> Option<
             format: document.log.format,
             access: document.log.access,
         },
+        audit: audit?,
         certificates: listeners.certificates,
         workers: workers?,
         drain_delay: limits.drain_delay,
         watch_files: document.watch_files == WatchFiles::On,
+        effective: Effective::default(),
     })
 }
 

@@ -3,7 +3,10 @@
 //! A value is in memory only until its digest is made. What a finding says of a secret is its route, its id, where
 //! it came from and which rule it breaks: never the value, its length or a part of it.
 
+mod key;
 mod rules;
+
+pub(super) use key::audit_key;
 
 use std::fs::File;
 use std::io::Read as _;
@@ -52,13 +55,20 @@ pub(super) fn tokens(
         if let Some(id) = entry.id.as_deref() {
             ids.push((id, path.clone()));
         }
+        let id = context.shown(&format!("{path}.id"));
         let token = Reader {
+            title: format!("route {}, token {id}", diagnostic::quoted(route)),
+            what: &TOKEN,
             context,
-            route,
             path: &path,
-            entry,
+            sources: [
+                ("env", &entry.env),
+                ("file", &entry.file),
+                ("credential", &entry.credential),
+                ("sha256", &entry.sha256),
+            ],
         }
-        .read();
+        .token(entry);
         let Some(token) = token.filter(|_| unique) else {
             continue;
         };
@@ -167,55 +177,75 @@ fn expired(context: &mut Context<'_>, path: &str, tokens: &[(String, Token)], co
     }
 }
 
-struct Reader<'c, 'a, 'd> {
-    context: &'c mut Context<'a>,
-    route: &'d str,
-    path: &'d str,
-    entry: &'d TokenEntry,
+/// What a secret is for, in the words of findings.
+struct What {
+    sources: &'static str,
+    /// Name of a variable that it may be in.
+    variable: &'static str,
+    key: bool,
 }
 
-impl Reader<'_, '_, '_> {
-    fn read(mut self) -> Option<Token> {
-        let not_after = self.not_after();
-        let entry = self.entry;
+const TOKEN: What = What {
+    sources: SOURCES,
+    variable: "REDOX_TOKEN",
+    key: false,
+};
+
+struct Reader<'c, 'a, 'd> {
+    context: &'c mut Context<'a>,
+    title: String,
+    what: &'d What,
+    path: &'d str,
+    sources: [(&'static str, &'d Option<String>); 4],
+}
+
+impl<'d> Reader<'_, '_, 'd> {
+    fn token(mut self, entry: &TokenEntry) -> Option<Token> {
+        let not_after = self.not_after(entry);
         let id = entry.id.as_deref()?;
-        let sources = [&entry.env, &entry.file, &entry.credential, &entry.sha256];
-        match sources.iter().filter(|source| source.is_some()).count() {
-            1 => {}
-            0 => {
-                if !self.context.lost(self.path) {
-                    let help = "name the environment variable: env: REDOX_TOKEN";
-                    let found = format!("{} has no source", self.title());
-                    self.context.error_help(self.path, found, SOURCES, help);
-                }
-                return None;
-            }
-            _ => {
-                let found = format!("{} has several sources", self.title());
-                self.context.error(self.path, found, SOURCES);
-                return None;
-            }
-        }
-        if let Some(digest) = &entry.sha256 {
-            let digest = self.digest(digest)?;
+        let (key, value) = self.source()?;
+        if key == "sha256" {
+            let digest = self.digest(value)?;
             return Some(Token::from_digest(id, digest, not_after?));
         }
-        let (key, source, secret) = if let Some(name) = &entry.env {
-            ("env", self.env_source(name)?, self.env_value(name))
-        } else if let Some(file) = &entry.file {
-            let path = self.context.resolve(file);
-            let shown = self.shown_name("file", file);
-            (
-                "file",
-                format!("file {shown}"),
-                self.file_value("file", &path),
-            )
-        } else {
-            let name = entry.credential.as_deref()?;
-            let path = self.credential_path(name)?;
-            let shown = self.shown_name("credential", name);
-            let source = format!("systemd credential {shown}");
-            ("credential", source, self.file_value("credential", &path))
+        let secret = self.secret(key, value)?;
+        Some(Token::from_value(id, &secret, not_after?))
+    }
+
+    /// The only source that is given.
+    fn source(&mut self) -> Option<(&'static str, &'d str)> {
+        let given = self.sources.iter();
+        let mut given = given.filter_map(|(key, value)| Some((*key, value.as_deref()?)));
+        let first = given.next();
+        let several = given.next().is_some();
+        if first.is_none() && !self.context.lost(self.path) {
+            let found = format!("{} has no source", self.title);
+            let help = format!("name the environment variable: env: {}", self.what.variable);
+            self.context
+                .error_help(self.path, found, self.what.sources, help);
+        }
+        if several {
+            let found = format!("{} has several sources", self.title);
+            self.context.error(self.path, found, self.what.sources);
+        }
+        first.filter(|_| !several)
+    }
+
+    /// The value, from a source that is no digest.
+    fn secret(&mut self, key: &'static str, value: &str) -> Option<Vec<u8>> {
+        let (source, secret) = match key {
+            "env" => (self.env_source(value)?, self.env_value(value)),
+            "file" => {
+                let path = self.context.resolve(value);
+                let shown = self.shown_name("file", value);
+                (format!("file {shown}"), self.file_value("file", &path))
+            }
+            _ => {
+                let path = self.credential_path(value)?;
+                let shown = self.shown_name("credential", value);
+                let source = format!("systemd credential {shown}");
+                (source, self.file_value("credential", &path))
+            }
         };
         let secret = match secret {
             Ok(secret) => secret,
@@ -228,13 +258,13 @@ impl Reader<'_, '_, '_> {
             self.refuse(key, &source, problem);
             return None;
         }
-        Some(Token::from_value(id, &secret, not_after?))
+        Some(secret)
     }
 
     /// The outer `None`: it could not be read.
     #[expect(clippy::option_option, reason = "unreadable and absent are two things")]
-    fn not_after(&mut self) -> Option<Option<UnixTime>> {
-        let Some(text) = &self.entry.not_after else {
+    fn not_after(&mut self, entry: &TokenEntry) -> Option<Option<UnixTime>> {
+        let Some(text) = &entry.not_after else {
             return Some(None);
         };
         let parsed = point_in_time(text);
@@ -263,7 +293,7 @@ impl Reader<'_, '_, '_> {
         });
         let bytes: Option<Vec<u8>> = pairs.collect();
         let Some(bytes) = bytes.filter(|bytes| bytes.len() == DIGEST_LENGTH) else {
-            let found = format!("{}: no SHA-256 digest", self.title());
+            let found = format!("{}: no SHA-256 digest", self.title);
             let help = "printf %s \"$TOKEN\" | sha256sum (without a line break in what is hashed)";
             self.context
                 .error_help(&path, found, "64 hexadecimal digits", help);
@@ -271,7 +301,7 @@ impl Reader<'_, '_, '_> {
         };
         digest.copy_from_slice(&bytes);
         if WEAK_DIGESTS.contains(&bytes.as_slice()) {
-            let found = format!("{}: the digest of an empty secret", self.title());
+            let found = format!("{}: the digest of an empty secret", self.title);
             let help = "the secret was not there when it was hashed";
             self.context
                 .error_help(&path, found, "the digest of a token", help);
@@ -289,15 +319,18 @@ impl Reader<'_, '_, '_> {
         }
         let path = format!("{}.env", self.path);
         let found = if name.contains('$') {
-            format!("{}: `env` holds a reference", self.title())
+            format!("{}: `env` holds a reference", self.title)
         } else {
             self.context.hide(&path);
             format!(
                 "{}: `env` holds something that is no variable name",
-                self.title()
+                self.title
             )
         };
-        let help = "`env` takes the name itself, without `$` and braces: env: REDOX_TOKEN";
+        let help = format!(
+            "`env` takes the name itself, without `$` and braces: env: {}",
+            self.what.variable
+        );
         self.context
             .error_help(&path, found, "the name of an environment variable", help);
         None
@@ -314,7 +347,7 @@ impl Reader<'_, '_, '_> {
     fn credential_path(&mut self, name: &str) -> Option<PathBuf> {
         let path = format!("{}.credential", self.path);
         if name.is_empty() || name.contains('/') || name.starts_with('.') {
-            let found = format!("{}: no credential name", self.title());
+            let found = format!("{}: no credential name", self.title);
             let help = "the name given in LoadCredential=, without a directory";
             self.context.error_help(&path, found, "a plain name", help);
             return None;
@@ -322,7 +355,7 @@ impl Reader<'_, '_, '_> {
         match self.context.env.variable(CREDENTIALS) {
             Ok(directory) => Some(Path::new(&directory).join(name)),
             Err(Unusable::Unset | Unusable::NotText) => {
-                let found = format!("{}: {CREDENTIALS} is not set", self.title());
+                let found = format!("{}: {CREDENTIALS} is not set", self.title);
                 let help = "add LoadCredential=NAME:/path/to/file to the systemd unit";
                 self.context.error_help(
                     &path,
@@ -349,7 +382,7 @@ impl Reader<'_, '_, '_> {
             let shown = self.shown_name("file", &path.to_string_lossy());
             let found = format!(
                 "{}: every user of this machine can read its file",
-                self.title()
+                self.title
             );
             let help = format!("chmod o= {}", shown.trim_matches('`'));
             self.context
@@ -372,9 +405,13 @@ impl Reader<'_, '_, '_> {
     }
 
     fn refuse(&mut self, key: &str, source: &str, problem: Problem) {
-        let (what, expected, help) = problem.words();
+        let (what, mut expected, mut help) = problem.words();
+        if self.what.key {
+            expected = "a random key of at least 16 visible characters";
+            help = "`countersign token new` makes a good one; keep a copy for `countersign audit verify`";
+        }
         let path = format!("{}.{key}", self.path);
-        let found = format!("{}: {source} {what}", self.title());
+        let found = format!("{}: {source} {what}", self.title);
         let help = if source.ends_with(NOT_SHOWN) {
             format!(
                 "`{key}` takes a name; if the secret itself stands here, it has been seen: use a fresh one"
@@ -392,11 +429,6 @@ impl Reader<'_, '_, '_> {
             return NOT_SHOWN.into();
         }
         self.context.shown(&format!("{}.{key}", self.path))
-    }
-
-    fn title(&self) -> String {
-        let id = self.context.shown(&format!("{}.id", self.path));
-        format!("route {}, token {id}", diagnostic::quoted(self.route))
     }
 }
 

@@ -4,11 +4,13 @@
 //! counting a request costs a few uncontended additions. Every series whose labels are known exists at zero
 //! from the start: `increase()` does not see a first event otherwise.
 
+mod audit;
 mod merge;
 mod process;
 mod upstream;
 mod worker;
 
+pub use audit::AuditMetrics;
 pub use process::{ProcessMetrics, RELOAD_TRIGGERS};
 pub use upstream::UpstreamMetrics;
 pub use worker::{ListenerMetrics, RouteMetrics, WorkerMetrics};
@@ -120,10 +122,10 @@ fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const LABELS: Labels = Labels {
+    pub(in crate::telemetry) const LABELS: Labels = Labels {
         outcomes: &["forwarded", "rejected"],
         reasons: &["token_missing"],
         challenge_methods: &["get"],

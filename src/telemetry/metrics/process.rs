@@ -3,6 +3,7 @@
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result};
 
+use super::audit::AuditMetrics;
 use super::register;
 
 /// What can make the process read its configuration again.
@@ -18,6 +19,8 @@ pub struct ProcessMetrics {
     pub failed_sources: IntGauge,
     /// Access lines thrown away because whoever reads them was too slow.
     pub log_dropped: IntCounter,
+    /// The audit trail.
+    pub audit: AuditMetrics,
 }
 
 impl ProcessMetrics {
@@ -75,6 +78,7 @@ impl ProcessMetrics {
                     "Access lines thrown away because their reader was too slow",
                 )?,
             )?,
+            audit: AuditMetrics::new(registry)?,
         })
     }
 
