@@ -159,12 +159,12 @@ impl ChainFile {
                 open.file.lock()?;
                 let seen = look(open, &mut self.link);
                 if self.is_at_path() {
-                    return seen;
+                    return seen.inspect_err(|_| self.let_go());
                 }
             }
             // Nobody writes to the old one any more: whoever gets its lock sees that it is not at the path.
             let next = self.open_next().inspect_err(|_| self.let_go())?;
-            // Where this fails, the next record cannot be written either, and that is told.
+            // What a failing disk loses of the old one is missing there for whoever checks it.
             let _ = self.sync();
             self.open = Some(next);
         }
@@ -445,6 +445,19 @@ mod tests {
             .unwrap();
         write(&mut file, 1);
         assert_eq!(damage(&[&copy, &path]), [""; 0]);
+    }
+
+    #[test]
+    fn a_file_that_became_something_else_is_not_kept_locked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let mut file = writer(&path, "one");
+        write(&mut file, 1);
+        let mut other = File::options().append(true).open(&path).unwrap();
+        other.write_all(&b"no record\n".repeat(200_000)).unwrap();
+        let appended = file.append(std::iter::once(RECORD), SystemTime::UNIX_EPOCH);
+        assert!(appended.result.is_err());
+        other.try_lock().unwrap();
     }
 
     #[test]
