@@ -14,9 +14,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{digest, hmac};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 
 /// Bytes of a hash.
 pub(super) const HASH_BYTES: usize = 32;
@@ -47,16 +46,15 @@ impl Seal {
 
     fn hash(&self, bytes: &[u8]) -> [u8; HASH_BYTES] {
         match self {
-            Self::Plain => Sha256::digest(bytes).into(),
-            Self::Keyed(key) => {
-                let tag = hmac::sign(key, bytes);
-                tag.as_ref()
-                    .first_chunk()
-                    .copied()
-                    .unwrap_or([0; HASH_BYTES])
-            }
+            Self::Plain => first_bytes(digest::digest(&digest::SHA256, bytes).as_ref()),
+            Self::Keyed(key) => first_bytes(hmac::sign(key, bytes).as_ref()),
         }
     }
+}
+
+/// Both kinds are as long as a hash.
+fn first_bytes(hash: &[u8]) -> [u8; HASH_BYTES] {
+    hash.first_chunk().copied().unwrap_or([0; HASH_BYTES])
 }
 
 /// A place in the chain: a record's number and hash.
@@ -91,11 +89,11 @@ pub(super) fn write_record(
     out.extend_from_slice(b"\",");
     out.extend_from_slice(fields);
     out.extend_from_slice(b",\"previous\":\"");
-    out.extend_from_slice(hex(&link.hash).as_bytes());
+    write_hex(out, &link.hash);
     out.push(b'"');
     let hash = seal.hash(out.get(start..).unwrap_or_default());
     out.extend_from_slice(BEFORE_HASH);
-    out.extend_from_slice(hex(&hash).as_bytes());
+    write_hex(out, &hash);
     out.extend_from_slice(AFTER_HASH);
     out.push(b'\n');
     Link { seq, hash }
@@ -164,13 +162,19 @@ impl<'l> Record<'l> {
 
 /// As small hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        for nibble in [byte >> 4, byte & 0xf] {
-            text.extend(char::from_digit(u32::from(nibble), 16));
-        }
-    }
-    text
+    let mut text = Vec::with_capacity(2 * bytes.len());
+    write_hex(&mut text, bytes);
+    // Digits are text.
+    String::from_utf8(text).unwrap_or_default()
+}
+
+fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
+    out.extend(
+        bytes
+            .iter()
+            .flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]),
+    );
 }
 
 /// A hash from 64 small hexadecimal digits; capital ones are another text, and so no hash of ours.

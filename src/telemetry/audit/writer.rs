@@ -269,9 +269,12 @@ impl Thread {
 
 /// The lines of a buffer, without their breaks.
 fn lines(buffer: &[u8]) -> impl Iterator<Item = &[u8]> {
-    buffer
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty())
+    let mut start = 0;
+    memchr::memchr_iter(b'\n', buffer).map_while(move |end| {
+        let line = buffer.get(start..end);
+        start = end + 1;
+        line
+    })
 }
 
 /// As many whole lines from the front as make a batch: at least one.
@@ -279,7 +282,7 @@ fn batch(pending: &[u8]) -> &[u8] {
     let Some(front) = pending.get(..BATCH_BYTES) else {
         return pending;
     };
-    let end = front.iter().rposition(|byte| *byte == b'\n');
+    let end = memchr::memrchr(b'\n', front);
     end.and_then(|end| pending.get(..=end)).unwrap_or(pending)
 }
 
