@@ -105,10 +105,10 @@ fn every_configuration_that_is_shown_loads() {
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["ehr.example.org".to_owned()]).unwrap();
     let here = folder.path();
-    for name in ["fullchain.pem", "tls-certificate"] {
+    for name in ["fullchain.pem", "tls-certificate", "tls.crt"] {
         write(&here.join(name), &made.cert.pem());
     }
-    for name in ["privkey.pem", "tls-key"] {
+    for name in ["privkey.pem", "tls-key", "tls.key"] {
         write(&here.join(name), &made.signing_key.serialize_pem());
     }
     for name in ["redox-token", "redox-token-next"] {
