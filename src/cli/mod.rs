@@ -8,6 +8,7 @@ mod check;
 mod config;
 mod demo;
 mod descriptors;
+mod healthcheck;
 mod manager;
 mod reload;
 mod run;
@@ -56,6 +57,8 @@ enum Command {
     Check(check::Check),
     /// Show the main job on this machine: a small backend, the gateway before it, and a sender
     Demo(demo::Demo),
+    /// Ask a running gateway on this machine whether it is ready: 0 if so, for containers
+    Healthcheck(healthcheck::HealthCheck),
     /// Make tokens
     #[command(subcommand)]
     Token(token::Token),
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Run(file) => run::run(&file.file),
         Command::Check(arguments) => check::check(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments),
         Command::Token(arguments) => token::token(&arguments),
         Command::Audit(arguments) => audit::audit(&arguments),
         Command::Config(arguments) => config::config(&arguments),

@@ -220,6 +220,19 @@ impl Findings {
         self.list.push(finding);
     }
 
+    /// Whether nothing has been found.
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Forgets what is not about this key of the top level.
+    pub(super) fn keep_about(&mut self, key: &str) {
+        self.list.retain(|finding| {
+            let below = finding.path.strip_prefix(key);
+            below.is_some_and(|below| below.is_empty() || below.starts_with(['.', '[']))
+        });
+    }
+
     /// Keeps a stretch of the source out of all snippets.
     pub(super) fn hide(&mut self, mark: Mark) {
         self.hidden.push(mark);

@@ -14,6 +14,7 @@
 //!
 //! No finding, `show` or `Debug` output holds a secret or a part of one.
 
+mod admin;
 mod certificate;
 mod compile;
 mod context;
@@ -38,6 +39,7 @@ mod words;
 #[cfg(test)]
 mod testing;
 
+pub use admin::admin_address;
 pub use compile::{AuditKey, AuditSpec, CertificateInfo, Compiled, LogSpec};
 pub use diagnostic::{Finding, Severity};
 pub use effective::Effective;

@@ -1,5 +1,6 @@
-"""A small legacy backend: reads each message whole, answers `stored`. Prints its port. Run by `run`."""
+"""A small legacy backend: reads each message whole, answers `stored`. Listens on PORT, or a free one; prints it."""
 
+import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -30,6 +31,6 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
 
-server = Server(("127.0.0.1", 0), Backend)
+server = Server(("127.0.0.1", int(os.environ.get("PORT", "0"))), Backend)
 print(server.server_address[1], flush=True)
 server.serve_forever()

@@ -1,11 +1,12 @@
 //! What the documents show is true: every configuration in them loads without a finding.
 //!
-//! In `README.md` and `docs/audit.md` a whole configuration is a block that begins with "```yaml gateway.yaml". `gateway.yaml` itself
-//! and every `.yaml` file in `deploy` are configurations as they are.
+//! In `README.md` and `docs/audit.md` a whole configuration is a block that begins with "```yaml gateway.yaml".
+//! `gateway.yaml` itself and every file of that name below `deploy` are configurations as they are; other YAML there
+//! is for other programs.
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use countersign::config::{self, Unusable};
 use rustls_pki_types::CertificateDer;
@@ -31,21 +32,27 @@ pub(crate) fn configurations() -> Vec<(String, String)> {
         let blocks = blocks(&text).into_iter().enumerate();
         found.extend(blocks.map(|(number, text)| (format!("{name}-{}", number + 1), text)));
     }
-    let read = |path: &Path| {
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        (name, fs::read_to_string(path).unwrap())
-    };
-    found.push(read(&root().join("gateway.yaml")));
-    for entry in fs::read_dir(root().join("deploy")).unwrap() {
-        let path = entry.unwrap().path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "yaml")
-        {
-            let (name, text) = read(&path);
-            found.push((format!("deploy-{name}"), text));
+    let files = gateway_files(&root().join("deploy"));
+    for path in [vec![root().join("gateway.yaml")], files].concat() {
+        let name = path.strip_prefix(root()).unwrap().to_str().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        found.push((name.replace('/', "-"), text));
+    }
+    found
+}
+
+/// Every `gateway.yaml` in a folder and below.
+fn gateway_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(gateway_files(&entry.path()));
+        } else if entry.file_name() == "gateway.yaml" {
+            found.push(entry.path());
         }
     }
+    found.sort();
     found
 }
 
@@ -101,10 +108,10 @@ fn every_configuration_that_is_shown_loads() {
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["ehr.example.org".to_owned()]).unwrap();
     let here = folder.path();
-    for name in ["fullchain.pem", "tls-certificate"] {
+    for name in ["fullchain.pem", "tls-certificate", "tls.crt"] {
         write(&here.join(name), &made.cert.pem());
     }
-    for name in ["privkey.pem", "tls-key"] {
+    for name in ["privkey.pem", "tls-key", "tls.key"] {
         write(&here.join(name), &made.signing_key.serialize_pem());
     }
     for name in ["redox-token", "redox-token-next"] {

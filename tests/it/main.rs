@@ -26,6 +26,7 @@ mod framing;
 mod framing_http2;
 mod fuzz_seeds;
 mod guessing;
+mod healthcheck;
 mod house;
 mod idle;
 mod life;

@@ -143,7 +143,7 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document) -> Option<
     clippy::option_option,
     reason = "unreadable and turned off are two things"
 )]
-fn admin(
+pub(super) fn admin(
     context: &mut Context<'_>,
     setting: &AdminSetting,
     listeners: &[(String, SocketAddr)],
