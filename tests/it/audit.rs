@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::drain::wait_until;
 use crate::support::{
-    Backend, CHALLENGE, Connection, Gateway, OLD_TOKEN, Place, Program, Reply, TOKEN, signal, text,
+    Backend, CHALLENGE, Connection, Gateway, Left, OLD_TOKEN, Place, Program, Reply, TOKEN, text,
 };
 
 pub(crate) fn token_line() -> String {
@@ -428,15 +428,6 @@ fn a_killed_process_leaves_a_trail_that_goes_on() {
     assert_eq!(report["breaks"][0]["kind"], "truncated");
 }
 
-/// Ends the process that a program has left behind in its place.
-struct Left(u32);
-
-impl Drop for Left {
-    fn drop(&mut self) {
-        signal("-KILL", self.0);
-    }
-}
-
 #[test]
 fn a_successor_and_its_predecessor_write_one_chain() {
     let (release, released) = std::sync::mpsc::channel::<()>();
@@ -463,7 +454,7 @@ fn a_successor_and_its_predecessor_write_one_chain() {
     place.write("gateway.yaml", &next);
     program.signal("-USR2");
     let line = program.says("starting a successor");
-    let left = Left(u32::try_from(line["process"].as_u64().unwrap()).unwrap());
+    let left = Left::told_of(&line);
     program.says("draining: no new connections, requests in flight finish");
     let file = place.path("audit.jsonl");
     // The successor writes while the old one still has a request.
@@ -478,7 +469,7 @@ fn a_successor_and_its_predecessor_write_one_chain() {
     release.send(()).unwrap();
     assert_eq!(late.answer().status, 200);
     assert_eq!(program.end(), Some(0));
-    signal("-TERM", left.0);
+    left.signal("-TERM");
     wait_until("the end of the successor", || {
         let records = whole_records(&file);
         events(&records)

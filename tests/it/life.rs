@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use command_fds::{CommandFdExt, FdMapping};
 
 use crate::drain::wait_until;
-use crate::support::{Backend, Connection, PATIENCE, Place, Program, Reply, TOKEN, signal, text};
+use crate::support::{Backend, Connection, Left, PATIENCE, Place, Program, Reply, TOKEN, text};
 
 fn token_line() -> String {
     format!("verification-token: {TOKEN}\r\n")
@@ -198,15 +198,6 @@ fn knocking(address: SocketAddr, stop: Arc<AtomicBool>) -> std::thread::JoinHand
     })
 }
 
-/// Ends the process that a program has left behind in its place.
-struct Left(u32);
-
-impl Drop for Left {
-    fn drop(&mut self) {
-        signal("-KILL", self.0);
-    }
-}
-
 #[test]
 fn a_successor_takes_over_without_a_refused_connection() {
     let backend = Backend::ok();
@@ -240,7 +231,7 @@ fn a_successor_takes_over_without_a_refused_connection() {
 
     program.signal("-USR2");
     let line = program.says("starting a successor");
-    let left = Left(u32::try_from(line["process"].as_u64().unwrap()).unwrap());
+    let left = Left::told_of(&line);
     program.says("the successor serves");
     program.says("stopped");
     assert_eq!(program.end(), Some(0));
@@ -254,7 +245,7 @@ fn a_successor_takes_over_without_a_refused_connection() {
         .send("GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n")
         .answer();
     assert_eq!(ready.status, 200);
-    signal("-TERM", left.0);
+    left.signal("-TERM");
     wait_until("the end of the successor", || {
         TcpStream::connect(plain).is_err()
     });
@@ -287,7 +278,7 @@ fn requests_in_flight_outlive_the_take_over() {
     );
     program.signal("-USR2");
     let line = program.says("starting a successor");
-    let _left = Left(u32::try_from(line["process"].as_u64().unwrap()).unwrap());
+    let _left = Left::told_of(&line);
     program.says("draining: no new connections, requests in flight finish");
     // The first word to stop that it hears: nothing is cut for it.
     program.signal("-TERM");

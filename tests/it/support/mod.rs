@@ -16,7 +16,7 @@ pub(crate) use backend::{Backend, Recorded, Reply, Step};
 pub(crate) use exchange::{Message, Protocol};
 pub(crate) use faults::{End, FAULTS, Fault};
 pub(crate) use gateway::{Environment, Gateway, Story, now, text};
-pub(crate) use program::{Place, Program, signal};
+pub(crate) use program::{Left, Place, Program};
 pub(crate) use sender::{Answer, Connection, Http2, http2_post, tls_config};
 
 use std::time::Duration;

@@ -173,8 +173,28 @@ impl Drop for Program {
     }
 }
 
+/// A process that a program has left behind in its place; it ends with the test.
+pub(crate) struct Left(u32);
+
+impl Left {
+    /// The one that this line of the log tells of.
+    pub(crate) fn told_of(line: &Value) -> Self {
+        Self(u32::try_from(line["process"].as_u64().unwrap()).unwrap())
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        signal(name, self.0);
+    }
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        self.signal("-KILL");
+    }
+}
+
 /// Sends a signal to a process that the test started.
-pub(crate) fn signal(name: &str, process: u32) {
+fn signal(name: &str, process: u32) {
     let sent = Command::new("kill")
         .args([name, &process.to_string()])
         .status();
