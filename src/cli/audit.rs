@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::check::{Format, counted};
 use super::{fail, print, say};
+use crate::config;
 use crate::telemetry::{Expected, Seal, Verdict, Verifier};
 
 /// Largest key file, in bytes.
@@ -110,9 +111,7 @@ fn seals(verify: &Verify) -> Result<Vec<Seal>, String> {
 fn key(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut key = Vec::new();
     File::open(path)?.take(KEY_CAP + 1).read_to_end(&mut key)?;
-    if key.pop_if(|last| *last == b'\n').is_some() {
-        key.pop_if(|last| *last == b'\r');
-    }
+    config::drop_line_break(&mut key);
     let long = u64::try_from(key.len()).is_ok_and(|length| length > KEY_CAP);
     if key.is_empty() || long {
         let kind = std::io::ErrorKind::InvalidData;

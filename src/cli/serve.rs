@@ -1,7 +1,7 @@
 //! Wires the rooms together: from a compiled configuration to a running gateway. `run`, `demo` and the tests all
 //! start it here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use super::descriptors;
 use super::trail::Trail;
 use crate::admin::{self, Admin, AdminThread};
 use crate::clock;
-use crate::config::{CertificateInfo, Compiled};
+use crate::config::{self, CertificateInfo, Compiled};
 use crate::gateway::plan::Plan;
 use crate::gateway::{Gateway, Guesses, LABELS, Logs};
 use crate::server::{self, BindError, Running, Settings, Stop, WorkerContext};
@@ -100,17 +100,6 @@ pub struct Start {
     pub heartbeat: Option<Duration>,
     /// How many files may be open; without a number connections are limited by the configuration alone.
     pub descriptors: Option<u64>,
-}
-
-/// Which settings differ, and how.
-fn changes(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<String> {
-    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let differs = |name: &&&String| before.get(**name) != after.get(**name);
-    names
-        .iter()
-        .filter(differs)
-        .map(|name| (*name).clone())
-        .collect()
 }
 
 /// Starts everything.
@@ -326,7 +315,7 @@ impl Serving {
     /// # Errors
     /// The settings that only a start takes up, where they have changed; then everything stays as it was.
     pub fn reload(&mut self, compiled: Compiled, trigger: &str) -> Result<(), Vec<String>> {
-        let changed = changes(&self.fixed, &fixed(&compiled));
+        let changed = config::differences(&self.fixed, &fixed(&compiled));
         self.process
             .reloaded(trigger, changed.is_empty(), clock::unix_now().0);
         if !changed.is_empty() {

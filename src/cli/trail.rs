@@ -94,7 +94,7 @@ impl Trail {
     pub(super) fn loaded(&mut self, effective: Effective, certificates: &[CertificateInfo]) {
         self.effective = effective;
         self.tell(AuditEvent::ConfigurationLoaded, |notice| {
-            notice.text("configuration", Some(self.effective.digest()))
+            notice.text("configuration", Some(&self.effective.digest()))
         });
         self.certificates(&[], certificates);
     }
@@ -102,12 +102,12 @@ impl Trail {
     /// Another configuration is in force.
     pub(super) fn reloaded(&mut self, trigger: &str, effective: Effective) {
         let before = std::mem::replace(&mut self.effective, effective);
-        let changes = self.effective.changes(&before);
         self.tell(AuditEvent::ReloadAccepted, |notice| {
+            let changes = self.effective.changes(&before);
             notice
                 .text("trigger", Some(trigger))
-                .text("configuration_before", Some(before.digest()))
-                .text("configuration", Some(self.effective.digest()))
+                .text("configuration_before", Some(&before.digest()))
+                .text("configuration", Some(&self.effective.digest()))
                 .list("settings", changes.iter().map(String::as_str))
         });
     }
@@ -117,12 +117,12 @@ impl Trail {
         self.tell(AuditEvent::ReloadRefused, |notice| {
             let notice = notice
                 .text("trigger", Some(trigger))
-                .text("configuration", Some(self.effective.digest()));
+                .text("configuration", Some(&self.effective.digest()));
             match offered {
                 None => notice.text("why", Some("not_valid")),
                 Some((offered, fixed)) => notice
                     .text("why", Some("restart_needed"))
-                    .text("configuration_offered", Some(offered.digest()))
+                    .text("configuration_offered", Some(&offered.digest()))
                     .list("settings", fixed.iter().map(String::as_str)),
             }
         });

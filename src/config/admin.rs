@@ -11,12 +11,11 @@ use serde::Deserialize;
 
 use super::compile;
 use super::context::Context;
-use super::diagnostic::{At, Finding, Findings};
+use super::diagnostic::{Finding, Findings};
 use super::document::AdminSetting;
-use super::mark::Mark;
 use super::places::Places;
 use super::tree::Kind;
-use super::{Environment, Report, interpolate, read, report, shape, source};
+use super::{Environment, Report, interpolate, report, shape, source, text};
 use crate::verify::UnixTime;
 
 /// The one part of the document that counts here.
@@ -35,22 +34,10 @@ pub fn admin_address(
     env: &dyn Environment,
 ) -> Result<Option<SocketAddr>, Box<Report>> {
     let mut findings = Findings::default();
-    let text = match read(path) {
-        Ok(text) => text,
-        Err((found, expected)) => {
-            let at = At {
-                mark: Mark::start(),
-                path: String::new(),
-            };
-            findings.add(Finding::error(&at, found, expected));
-            String::new()
-        }
-    };
-    let address = match findings.is_empty() {
-        true => address(&text, env, &mut findings),
-        false => None,
-    };
+    let text = text(path, &mut findings);
+    let address = (text.as_deref()).and_then(|text| address(text, env, &mut findings));
     address.ok_or_else(|| {
+        let text = text.unwrap_or_default();
         let findings = findings.finish(&path.display().to_string(), &text);
         Box::new(report(findings, None, vec![path.to_owned()]))
     })

@@ -42,8 +42,9 @@ mod testing;
 pub use admin::admin_address;
 pub use compile::{AuditKey, AuditSpec, CertificateInfo, Compiled, LogSpec};
 pub use diagnostic::{Finding, Severity};
-pub use effective::Effective;
+pub use effective::{Effective, differences};
 pub use environment::{Environment, Process, Unusable};
+pub use secret::drop_line_break;
 pub use words::{LogFormat, LogLevel};
 
 use std::cell::RefCell;
@@ -114,16 +115,8 @@ impl Report {
 pub fn load(path: &Path, env: &dyn Environment, now: UnixTime) -> Report {
     let file = path.display().to_string();
     let mut findings = Findings::default();
-    let text = match read(path) {
-        Ok(text) => text,
-        Err((found, expected)) => {
-            let at = At {
-                mark: Mark::start(),
-                path: String::new(),
-            };
-            findings.add(Finding::error(&at, found, expected));
-            return report(findings.finish(&file, ""), None, vec![path.to_owned()]);
-        }
+    let Some(text) = text(path, &mut findings) else {
+        return report(findings.finish(&file, ""), None, vec![path.to_owned()]);
     };
     let base = path.parent().unwrap_or(Path::new(""));
     let mut files = vec![path.to_owned()];
@@ -160,7 +153,7 @@ fn report(
         .map_or(1, |compiled: &Compiled| compiled.workers);
     let effective = document.map(|document| show::effective(document, workers));
     if let (Some(compiled), Some(effective)) = (&mut compiled, &effective) {
-        compiled.effective = Effective::new(effective);
+        compiled.effective = Effective(effective.clone());
     }
     Report {
         findings,
@@ -168,6 +161,19 @@ fn report(
         files: Files(files),
         effective,
     }
+}
+
+/// What is in the configuration file; where it cannot be read, a finding says why.
+fn text(path: &Path, findings: &mut Findings) -> Option<String> {
+    read(path)
+        .map_err(|(found, expected)| {
+            let at = At {
+                mark: Mark::start(),
+                path: String::new(),
+            };
+            findings.add(Finding::error(&at, found, expected));
+        })
+        .ok()
 }
 
 fn read(path: &Path) -> Result<String, (String, &'static str)> {

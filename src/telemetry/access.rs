@@ -226,6 +226,12 @@ fn write_json(line: &mut Vec<u8>, stamp: &[u8], entry: &AccessEntry<'_>) {
     json_number(line, "sent_bytes", Some(entry.sent));
     json_seconds(line, "duration_s", Some(entry.duration));
     json_seconds(line, "upstream_s", entry.upstream_duration);
+    json_parties(line, entry);
+    line.extend_from_slice(b"}\n");
+}
+
+/// Between whom the request went: client, peer where that is another one, upstream. An address needs no escaping.
+pub(super) fn json_parties(line: &mut Vec<u8>, entry: &AccessEntry<'_>) {
     json_key(line, "client");
     line.push(b'"');
     client(line, entry);
@@ -237,11 +243,10 @@ fn write_json(line: &mut Vec<u8>, stamp: &[u8], entry: &AccessEntry<'_>) {
         line.push(b'"');
     }
     json_text(line, "upstream", entry.upstream);
-    line.extend_from_slice(b"}\n");
 }
 
-/// Who sent the request; a client that somebody spoke for has no port. An address needs no escaping.
-pub(super) fn client(line: &mut Vec<u8>, entry: &AccessEntry<'_>) {
+/// Who sent the request; a client that somebody spoke for has no port.
+fn client(line: &mut Vec<u8>, entry: &AccessEntry<'_>) {
     match entry.client {
         Some(client) => write_address(line, client),
         None => write_peer(line, entry.peer),

@@ -1,5 +1,5 @@
-//! What the outside sees: counters, access lines and the audit trail. Knows nothing of requests; the gateway tells it numbers
-//! and configured names, never anything that a sender wrote.
+//! What the outside sees: counters, access lines and the audit trail. Knows nothing of requests; the gateway tells it
+//! numbers and configured names, never anything that a sender wrote.
 
 mod access;
 mod address;

@@ -395,12 +395,7 @@ impl<'d> Reader<'_, '_, 'd> {
         if u64::try_from(secret.len()).is_ok_and(|length| length > FILE_CAP) {
             return Err(Problem::TooLarge);
         }
-        if secret.last() == Some(&b'\n') {
-            secret.pop();
-            if secret.last() == Some(&b'\r') {
-                secret.pop();
-            }
-        }
+        drop_line_break(&mut secret);
         Ok(secret)
     }
 
@@ -429,6 +424,13 @@ impl<'d> Reader<'_, '_, 'd> {
             return NOT_SHOWN.into();
         }
         self.context.shown(&format!("{}.{key}", self.path))
+    }
+}
+
+/// Drops the one line break that editors and shells put at the end of a file; it belongs to no secret.
+pub fn drop_line_break(secret: &mut Vec<u8>) {
+    if secret.pop_if(|last| *last == b'\n').is_some() {
+        secret.pop_if(|last| *last == b'\r');
     }
 }
 

@@ -5,8 +5,7 @@
 use std::time::SystemTime;
 
 use super::event::AuditEvent;
-use crate::telemetry::access::{AccessEntry, client};
-use crate::telemetry::address::write_peer;
+use crate::telemetry::access::{AccessEntry, json_parties};
 use crate::telemetry::line::{Calendar, json_key, json_number, json_seconds, json_text};
 
 /// Most bytes of a list in a record; what is beyond is counted.
@@ -98,17 +97,7 @@ pub(super) fn write_request(
     json_number(line, "received_bytes", Some(entry.received));
     json_number(line, "sent_bytes", Some(entry.sent));
     json_seconds(line, "duration_s", Some(entry.duration));
-    json_key(line, "client");
-    line.push(b'"');
-    client(line, entry);
-    line.push(b'"');
-    if entry.client.is_some() {
-        json_key(line, "peer");
-        line.push(b'"');
-        write_peer(line, entry.peer);
-        line.push(b'"');
-    }
-    json_text(line, "upstream", entry.upstream);
+    json_parties(line, entry);
     line.push(b'\n');
 }
 

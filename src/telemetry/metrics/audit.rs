@@ -1,8 +1,8 @@
 //! Metrics of the audit trail. They stand at zero where there is none.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, Result};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry, Result};
 
-use super::register;
+use super::{counters, register};
 use crate::telemetry::AuditEvent;
 
 /// Counters of the audit trail. Cloning gives another handle.
@@ -19,18 +19,17 @@ pub struct AuditMetrics {
 
 impl AuditMetrics {
     pub(super) fn new(registry: &Registry) -> Result<Self> {
-        let records = IntCounterVec::new(
-            Opts::new(
-                "countersign_audit_records_total",
-                "Audit records written, by what they tell of",
-            ),
+        let records = counters(
+            registry,
+            "countersign_audit_records_total",
+            "Audit records written, by what they tell of",
             &["event"],
         )?;
         for event in AuditEvent::ALL {
             let _ = records.with_label_values(&[event.label()]);
         }
         Ok(Self {
-            records: register(registry, records)?,
+            records,
             write_failures: register(
                 registry,
                 IntCounter::new(
