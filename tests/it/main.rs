@@ -39,6 +39,7 @@ mod replacement;
 mod scheme;
 mod scheme_properties;
 mod sources;
+mod status;
 mod support;
 mod tls;
 mod upstream;
