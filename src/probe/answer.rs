@@ -57,6 +57,8 @@ pub(super) struct Answer {
     pub(super) continued: bool,
     /// Whether the connection ends after it.
     pub(super) closes: bool,
+    /// Whether less came than it announced.
+    pub(super) cut: bool,
     /// `Cache-Control: no-store`.
     pub(super) no_store: bool,
     /// `X-Content-Type-Options: nosniff`.
@@ -101,8 +103,9 @@ pub(super) fn read(link: &mut Link, wanted: Wanted) -> Outcome {
                 } else {
                     framing
                 };
-                answer.closes |= matches!(framing, Framing::Close);
-                answer.closes |= !reader.body(link, &mut answer, &framing);
+                let end = reader.body(link, &mut answer, &framing);
+                answer.closes |= end != End::Framed;
+                answer.cut = end == End::Cut;
                 return Outcome::Answer(reader.finish(answer));
             }
             None => {}
@@ -121,6 +124,17 @@ enum More {
     Some,
     End,
     Late,
+}
+
+/// Where a body ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Where its framing says; the connection can go on.
+    Framed,
+    /// With the connection, as its framing says; or at the cap, where nobody looks any further.
+    Closed,
+    /// Before that, or it never came.
+    Cut,
 }
 
 #[derive(Default)]
@@ -170,8 +184,8 @@ impl Reader {
         Some(Ok((answer, framing)))
     }
 
-    /// Reads a body; whether it is whole.
-    fn body(&mut self, link: &mut Link, answer: &mut Answer, framing: &Framing) -> bool {
+    /// Reads a body, and tells where it ended.
+    fn body(&mut self, link: &mut Link, answer: &mut Answer, framing: &Framing) -> End {
         loop {
             let (body, whole) = match framing {
                 Framing::None => (Vec::new(), true),
@@ -183,10 +197,19 @@ impl Reader {
                 Framing::Chunked => chunks(self.rest()),
                 Framing::Close => (self.rest().to_vec(), false),
             };
-            if whole || self.more(link) != More::Some {
-                answer.body = body;
-                return whole;
+            let more = if whole { More::End } else { self.more(link) };
+            if more == More::Some {
+                continue;
             }
+            answer.body = body;
+            let as_framed = more == More::End && matches!(framing, Framing::Close);
+            return if whole {
+                End::Framed
+            } else if as_framed || self.raw.len() >= CAP {
+                End::Closed
+            } else {
+                End::Cut
+            };
         }
     }
 
@@ -229,6 +252,7 @@ fn understood(response: &httparse::Response<'_, '_>) -> (Answer, Framing) {
         raw: Vec::new(),
         continued: false,
         closes: !keeps || says("connection", "close"),
+        cut: false,
         no_store: says("cache-control", "no-store"),
         nosniff: says("x-content-type-options", "nosniff"),
         latency: Duration::ZERO,
@@ -295,54 +319,66 @@ mod tests {
         })
     }
 
-    fn answer(said: &str) -> Answer {
-        match reading(said.as_bytes(), Wanted::Whole) {
-            Outcome::Answer(answer) => answer,
-            other => panic!("{said:?}: {other:?}"),
+    fn of(outcome: Outcome) -> Answer {
+        if let Outcome::Answer(answer) = outcome {
+            return answer;
         }
+        panic!("{outcome:?}");
+    }
+
+    fn answer(said: &str) -> Answer {
+        of(reading(said.as_bytes(), Wanted::Whole))
     }
 
     #[test]
     fn bodies_end_where_their_framing_says() {
-        for (said, body, closes) in [
+        let (open, closed, cut) = ((false, false), (true, false), (true, true));
+        for (said, body, ends) in [
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nabc",
                 "ab",
-                false,
+                open,
             ),
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
                 "abc",
-                true,
+                cut,
             ),
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nabc",
                 "abc",
-                true,
+                cut,
             ),
-            ("HTTP/1.1 200 OK\r\n\r\nabc", "abc", true),
-            ("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nab", "ab", true),
-            ("HTTP/1.1 204 No Content\r\n\r\n", "", false),
+            ("HTTP/1.1 200 OK\r\n\r\nabc", "abc", closed),
+            (
+                "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nab",
+                "ab",
+                closed,
+            ),
+            ("HTTP/1.1 204 No Content\r\n\r\n", "", open),
             (
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1;x=y\r\nc\r\n0\r\n\r\n",
                 "abc",
-                false,
+                open,
             ),
             (
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\nfffffffffffffff\r\nc",
                 "abc",
-                true,
+                cut,
             ),
             (
                 "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\na",
                 "a",
-                true,
+                closed,
             ),
         ] {
             let answer = answer(said);
             assert_eq!(
-                (str::from_utf8(&answer.body).unwrap(), answer.closes),
-                (body, closes),
+                (
+                    str::from_utf8(&answer.body).unwrap(),
+                    (answer.closes, answer.cut)
+                ),
+                (body, ends),
                 "{said}"
             );
         }
@@ -352,12 +388,8 @@ mod tests {
     fn a_100_is_told_and_counts_where_it_is_asked_for() {
         let said = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na";
         for (wanted, status) in [(Wanted::First, 100), (Wanted::Whole, 200)] {
-            match reading(said, wanted) {
-                Outcome::Answer(answer) => {
-                    assert_eq!((answer.status, answer.continued), (status, true))
-                }
-                other => panic!("{other:?}"),
-            }
+            let answer = of(reading(said, wanted));
+            assert_eq!((answer.status, answer.continued), (status, true));
         }
     }
 
@@ -380,10 +412,8 @@ mod tests {
     fn nothing_is_read_beyond_the_cap() {
         let mut said = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
         said.resize(8 * 1024 * 1024, b'a');
-        match reading(&said, Wanted::Whole) {
-            Outcome::Answer(answer) => assert!(answer.raw.len() < CAP + 8 * 1024),
-            other => panic!("{other:?}"),
-        }
+        let answer = of(reading(&said, Wanted::Whole));
+        assert!(answer.raw.len() < CAP + 8 * 1024 && !answer.cut);
         let endless = [b"HTTP/1.1 200 OK\r\nA: ", &*vec![b'a'; 1024 * 1024]].concat();
         assert!(matches!(
             reading(&endless, Wanted::Whole),

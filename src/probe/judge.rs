@@ -13,6 +13,8 @@ const OF_HEADS: [u16; 6] = [400, 411, 413, 414, 431, 501];
 const REPEATED: &str = "the refusal repeats the challenge, and a sender that looks for it anywhere takes that for an answer: \
                         name no values in answers";
 
+const CUT: &str = "senders take it for a failure of the network; answer whole and in HTTP";
+
 /// A shorter token could be in an answer by chance.
 const TELLING: usize = 8;
 
@@ -25,7 +27,7 @@ struct Found {
 
 /// Judges one check.
 pub(super) fn judge(check: &Check, outcome: &Outcome, token: &Token) -> Step {
-    let found = leak(check, outcome, token).unwrap_or_else(|| plain(check, outcome));
+    let found = leak(check, outcome, token).unwrap_or_else(|| whole(check, outcome));
     let latency = match outcome {
         Outcome::Answer(answer) => Some(answer.latency),
         Outcome::Closed
@@ -104,15 +106,31 @@ fn leak(check: &Check, outcome: &Outcome, token: &Token) -> Option<Found> {
     if check.expect != Expect::Refused || memchr::memmem::find(raw, value.as_bytes()).is_none() {
         return None;
     }
-    match outcome {
+    let Outcome::Answer(answer) = outcome else {
+        return Some(wrong("the value", REPEATED));
+    };
+    let seen = format!("{}, the value", answer.status);
+    match answer.status {
         // A redirect repeats the query; that it is a redirect is what is wrong.
-        Outcome::Answer(answer) if (300..400).contains(&answer.status) => None,
-        Outcome::Answer(answer) if answer.status < 300 => {
-            Some(wrong(format!("{}, the value", answer.status), check.advice))
-        }
-        Outcome::Answer(answer) => Some(wrong(format!("{}, the value", answer.status), REPEATED)),
-        _ => Some(wrong("the value", REPEATED)),
+        300..=399 => None,
+        ..300 => Some(wrong(seen, check.advice)),
+        400.. => Some(wrong(seen, REPEATED)),
     }
+}
+
+/// What is right so far is wrong where the answer broke off: the sender has no answer.
+fn whole(check: &Check, outcome: &Outcome) -> Found {
+    let found = plain(check, outcome);
+    // Who refuses a head leaves bytes unread, and the end of such a connection can take the answer's end with it.
+    let of_head = matches!(check.expect, Expect::HeadRefused | Expect::LengthRefused);
+    if let Outcome::Answer(answer) = outcome
+        && answer.cut
+        && !of_head
+        && found.verdict != Verdict::Wrong
+    {
+        return wrong(format!("{}, cut off", answer.status), CUT);
+    }
+    found
 }
 
 fn plain(check: &Check, outcome: &Outcome) -> Found {
@@ -132,10 +150,7 @@ fn plain(check: &Check, outcome: &Outcome) -> Found {
             "no answer in time",
             "senders give up and take it for a failure; answer at once",
         ),
-        Outcome::Garbled(_) => wrong(
-            "not HTTP, or cut off",
-            "senders take it for a failure of the network; answer whole and in HTTP",
-        ),
+        Outcome::Garbled(_) => wrong("not HTTP, or cut off", CUT),
         Outcome::Unreached(why) => wrong(
             *why,
             "there was no connection for this check; limits on connections, or a gateway that restarts?",
@@ -174,12 +189,12 @@ fn of_refusal(check: &Check, answer: &Answer) -> Found {
     let status = answer.status;
     match status {
         429 => found(
-            Verdict::Info,
+            Verdict::Unclear,
             "429",
             "refused because there were too many refusals before; to see more, wait a minute and probe again",
         ),
         503 => found(
-            Verdict::Info,
+            Verdict::Unclear,
             "503",
             "refused, but because the gateway takes nothing now; probe again when it does",
         ),

@@ -101,9 +101,17 @@ impl Link {
         sent
     }
 
-    fn send_plain(&mut self, bytes: &[u8]) -> Result<()> {
-        self.socket.set_write_timeout(Some(left(self.deadline)?))?;
-        self.socket.write_all(bytes)
+    /// Piece by piece, since a peer that takes a little at a time would never be late by a limit on each write.
+    fn send_plain(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            self.socket.set_write_timeout(Some(left(self.deadline)?))?;
+            let sent = unbroken(|| self.socket.write(bytes))?;
+            if sent == 0 {
+                return Err(ErrorKind::WriteZero.into());
+            }
+            bytes = bytes.get(sent..).unwrap_or_default();
+        }
+        Ok(())
     }
 
     /// Reads some bytes; zero at the end, however it came about.
@@ -130,7 +138,7 @@ impl Link {
 
     fn receive_plain(&mut self, bytes: &mut [u8]) -> Result<usize> {
         self.socket.set_read_timeout(Some(left(self.deadline)?))?;
-        self.socket.read(bytes)
+        unbroken(|| self.socket.read(bytes))
     }
 
     /// Reads what has come, also where nothing can be sent any more: a refusal may be on its way.
@@ -145,7 +153,7 @@ impl Link {
 
     fn fill(&mut self, tls: &mut ClientConnection) -> Result<()> {
         self.socket.set_read_timeout(Some(left(self.deadline)?))?;
-        if tls.read_tls(&mut self.socket)? == 0 && tls.is_handshaking() {
+        if unbroken(|| tls.read_tls(&mut self.socket))? == 0 && tls.is_handshaking() {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         let processed = tls.process_new_packets();
@@ -159,7 +167,7 @@ impl Link {
     fn flush(&mut self, tls: &mut ClientConnection) -> Result<()> {
         while tls.wants_write() {
             self.socket.set_write_timeout(Some(left(self.deadline)?))?;
-            tls.write_tls(&mut self.socket)?;
+            unbroken(|| tls.write_tls(&mut self.socket))?;
         }
         Ok(())
     }
@@ -168,6 +176,16 @@ impl Link {
 /// Whether a wait was too long.
 pub(super) fn is_timeout(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock)
+}
+
+/// Again, where this process was stopped and continued meanwhile: waits with a limit are broken off by that, `signal(7)`.
+fn unbroken<T>(mut wait: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match wait() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            end => return end,
+        }
+    }
 }
 
 /// Never zero, which sockets take for no limit.

@@ -3,10 +3,10 @@
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Token;
-use super::answer::{self, Answer, Outcome, Wanted};
+use super::answer::{self, Outcome, Wanted};
 use super::check::{Check, Expect};
 use super::judge::{judge, remarks};
 use super::link::{Limits, Link};
@@ -18,6 +18,8 @@ use super::way_in::Door;
 const HANDS: usize = 4;
 /// After so many checks in a row without a connection the rest is not tried.
 const LOST: usize = 3;
+/// Why the rest is not tried where the whole took too long.
+const LATE: &str = "out of time";
 
 /// Plays it; the steps are in the plan's order.
 pub(super) fn play(plan: Plan, token: &Token, door: Option<&Door>, limits: Limits) -> Vec<Step> {
@@ -41,7 +43,7 @@ pub(super) fn play(plan: Plan, token: &Token, door: Option<&Door>, limits: Limit
     } else {
         steps.extend(stage.all(&plan.guarded));
     }
-    steps.push(match plan.sample {
+    let sample = match plan.sample {
         Ok(sample) => judge(&sample, &stage.one(&sample), token),
         Err(why) => Step {
             id: SAMPLE_ID,
@@ -53,8 +55,22 @@ pub(super) fn play(plan: Plan, token: &Token, door: Option<&Door>, limits: Limit
             latency: None,
             advice: None,
         },
-    });
+    };
+    steps.push(sample);
+    tell_the_end(&mut steps);
     steps
+}
+
+/// What was not tried for want of time is not known to be right, so the first of it is wrong.
+fn tell_the_end(steps: &mut [Step]) {
+    if let Some(first) = steps.iter_mut().find(|step| step.seen == LATE) {
+        first.verdict = Verdict::Wrong;
+        first.advice = Some(
+            "the probe ended here, and nothing is known of what was not tried: find out why answers are slow, or give \
+             more time with --timeout"
+                .to_owned(),
+        );
+    }
 }
 
 struct Stage<'s> {
@@ -88,10 +104,10 @@ impl Stage<'_> {
 
     /// What the answer to the first challenge says beside the challenge.
     fn remarks(&self, checks: &[Check]) -> Option<Step> {
-        let check = checks.first()?;
-        match self.one(check) {
-            Outcome::Answer(answer) => Some(remarks(&answer)),
-            _ => None,
+        if let Outcome::Answer(answer) = self.one(checks.first()?) {
+            Some(remarks(&answer))
+        } else {
+            None
         }
     }
 
@@ -100,7 +116,7 @@ impl Stage<'_> {
             return Outcome::Untried("no connection");
         };
         if self.limits.are_used_up() {
-            return Outcome::Untried("out of time");
+            return Outcome::Untried(LATE);
         }
         if self.lost.load(Ordering::Relaxed) >= LOST {
             return Outcome::Untried("no connection");
@@ -125,7 +141,11 @@ impl Stage<'_> {
             match self.ask(link, before, Wanted::Whole) {
                 Outcome::Answer(answer) if !answer.closes => {}
                 Outcome::Answer(_) | Outcome::Closed => return Outcome::Ended,
-                other => return other,
+                other @ (Outcome::Ended
+                | Outcome::Silent
+                | Outcome::Garbled(_)
+                | Outcome::Unreached(_)
+                | Outcome::Untried(_)) => return other,
             }
         }
         self.ask(link, &check.request, check.wanted)
@@ -137,18 +157,15 @@ impl Stage<'_> {
         // A peer that stops reading may have said why; so whether all was sent does not matter.
         let _ = link.send(request);
         link.until(self.limits.deadline());
-        match answer::read(link, wanted) {
-            Outcome::Answer(answer) => Outcome::Answer(timed(answer, begun.elapsed())),
-            other => other,
+        let mut outcome = answer::read(link, wanted);
+        if let Outcome::Answer(answer) = &mut outcome {
+            answer.latency = begun.elapsed();
         }
+        outcome
     }
 }
 
 fn take<'c>(checks: &'c [Check], next: &AtomicUsize) -> Option<(usize, &'c Check)> {
     let at = next.fetch_add(1, Ordering::Relaxed);
     checks.get(at).map(|check| (at, check))
-}
-
-fn timed(answer: Answer, latency: Duration) -> Answer {
-    Answer { latency, ..answer }
 }

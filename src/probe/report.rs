@@ -1,6 +1,6 @@
 //! What a probe tells: one step after the other, and whether all is right.
 //!
-//! Not here: the text table (`table`).
+//! Not here: the text table (`Report::text` in `table`).
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub enum Verdict {
     Warning,
     /// Good to know, neither right nor wrong.
     Info,
+    /// Refused, but for a reason that says nothing about what was tried.
+    Unclear,
     /// Not done, and why.
     Skipped,
     /// Not as it must be.
@@ -34,6 +36,7 @@ impl Verdict {
             Self::Ok => "ok",
             Self::Warning => "warning",
             Self::Info => "info",
+            Self::Unclear => "unclear",
             Self::Skipped => "skipped",
             Self::Wrong => "wrong",
         }
@@ -129,6 +132,7 @@ struct JsonCounts {
     ok: usize,
     warning: usize,
     info: usize,
+    unclear: usize,
     skipped: usize,
     wrong: usize,
 }
@@ -146,10 +150,13 @@ struct JsonStep<'r> {
 }
 
 impl Report {
-    /// Whether no step is wrong.
+    /// Whether no step is wrong, and it answers to the token: who answers nothing has shown nothing.
     #[must_use]
     pub fn is_right(&self) -> bool {
-        self.count(Verdict::Wrong) == 0
+        let answers = self.steps.iter().any(|step| {
+            step.group == Group::Challenge && matches!(step.verdict, Verdict::Ok | Verdict::Warning)
+        });
+        answers && self.count(Verdict::Wrong) == 0
     }
 
     /// How many steps ended so.
@@ -157,12 +164,6 @@ impl Report {
     pub fn count(&self, verdict: Verdict) -> usize {
         let same = self.steps.iter().filter(|step| step.verdict == verdict);
         same.count()
-    }
-
-    /// For people, in at most 100 columns; with colours for a terminal.
-    #[must_use]
-    pub fn text(&self, colour: bool) -> String {
-        super::table::table(self, colour)
     }
 
     /// For programs; the form is described in `docs/probe.md`.
@@ -178,6 +179,7 @@ impl Report {
                 ok: self.count(Verdict::Ok),
                 warning: self.count(Verdict::Warning),
                 info: self.count(Verdict::Info),
+                unclear: self.count(Verdict::Unclear),
                 skipped: self.count(Verdict::Skipped),
                 wrong: self.count(Verdict::Wrong),
             },

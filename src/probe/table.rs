@@ -15,33 +15,37 @@ const SEEN: usize = 24;
 /// Where advice begins.
 const INDENT: usize = VERDICT + 2;
 
-/// See the module.
-pub(super) fn table(report: &Report, colour: bool) -> String {
-    let mut text = report.url.clone();
-    if let Some(address) = report.address {
-        let _ = write!(text, " at {address}");
-    }
-    text.push('\n');
-    let mut group = None;
-    for step in &report.steps {
-        if group != Some(step.group) {
-            text.push_str(&headline(step.group));
-            group = Some(step.group);
+impl Report {
+    /// For people, in at most 100 columns; with colours for a terminal.
+    #[must_use]
+    pub fn text(&self, colour: bool) -> String {
+        let mut text = self.url.clone();
+        if let Some(address) = self.address {
+            let _ = write!(text, " at {address}");
         }
-        text.push_str(&line(step, colour));
-        if let Some(advice) = &step.advice {
-            text.push_str(&wrapped(&format!("{}: {advice}", step.id)));
+        text.push('\n');
+        let mut group = None;
+        for step in &self.steps {
+            if group != Some(step.group) {
+                text.push_str(&headline(step.group));
+                group = Some(step.group);
+            }
+            text.push_str(&line(step, colour));
+            if let Some(advice) = &step.advice {
+                text.push_str(&wrapped(&format!("{}: {advice}", step.id)));
+            }
         }
+        let _ = write!(text, "\n{}\n", summary(self, colour));
+        text
     }
-    let _ = write!(text, "\n{}\n", summary(report, colour));
-    text
 }
 
 fn headline(group: Group) -> String {
     let title = group.title();
-    match group {
-        Group::Connection => cells(["", title, "expected", "seen"]),
-        _other => format!("{:VERDICT$}  {title}\n", ""),
+    if group == Group::Connection {
+        cells(["", title, "expected", "seen"])
+    } else {
+        format!("{:VERDICT$}  {title}\n", "")
     }
 }
 
@@ -73,6 +77,7 @@ fn painted(verdict: Verdict, text: &str, colour: bool) -> String {
         Verdict::Ok => "32",
         Verdict::Warning => "33",
         Verdict::Info => "36",
+        Verdict::Unclear => "35",
         Verdict::Skipped => "2",
         Verdict::Wrong => "1;31",
     };
@@ -105,6 +110,7 @@ fn summary(report: &Report, colour: bool) -> String {
         Verdict::Ok,
         Verdict::Wrong,
         Verdict::Warning,
+        Verdict::Unclear,
         Verdict::Info,
         Verdict::Skipped,
     ]

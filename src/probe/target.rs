@@ -78,13 +78,15 @@ impl Target {
         ServerName::try_from(bare)
             .map_err(|_| "has a host that is neither a name nor an address")?;
         let usual = if tls { 443 } else { 80 };
-        let port = match authority.port() {
-            Some(port) => port
-                .as_str()
-                .parse()
-                .map_err(|_| "has a port that is none")?,
-            None if authority.as_str().ends_with(':') => return Err("has a port that is none"),
-            None => usual,
+        // Not `Authority::port`: it has none for a port that is no number or too large, as if there were none.
+        let after = authority.as_str().strip_prefix(authority.host());
+        let port = match after {
+            Some("") => usual,
+            Some(after) => match after.strip_prefix(':').map(str::parse) {
+                Some(Ok(port)) if port > 0 => port,
+                Some(_) | None => return Err("has a port that is none"),
+            },
+            None => return Err("is not a URL"),
         };
         let address = match resolve {
             Some(other) if other.host != bare || other.port != port => {
@@ -169,6 +171,7 @@ mod tests {
                 "/a/b",
             ),
             ("https://[2001:db8::7]/redox", "[2001:db8::7]", "/redox"),
+            ("https://[2001:db8::7]:444/", "[2001:db8::7]:444", "/"),
             ("http://127.0.0.1:8080/redox", "127.0.0.1:8080", "/redox"),
             ("http://localhost/redox", "localhost", "/redox"),
         ] {
@@ -189,7 +192,13 @@ mod tests {
             ("https://user:word@ehr.example.org/", "user"),
             ("https://ehr.example.org/redox?a=b", "query"),
             ("https://ehr.example.org/redox#a", "fragment"),
-            ("https://ehr_.example.org:x/", "not a URL"),
+            ("https://ehr.example.org:x/", "a port"),
+            ("https://ehr.example.org:/", "a port"),
+            ("https://ehr.example.org:0/", "a port"),
+            ("https://ehr.example.org:65536/", "a port"),
+            ("https://[2001:db8::7]:99999/", "a port"),
+            ("https://[2001:db8::7]x/", "a port"),
+            ("https://ehr!.example.org/", "neither a name nor an address"),
             ("http://ehr.example.org/", "another machine"),
             ("http://192.0.2.7/", "another machine"),
         ] {

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use super::request::escaped;
 use super::values::Values;
 
 /// A token that can be sent in a header field and in JSON as it is.
@@ -58,10 +59,12 @@ impl Token {
         }
     }
 
-    /// Whether a text has it inside.
+    /// Whether a text has it inside, as it is or as it is written in a query.
     #[must_use]
     pub fn is_in(&self, text: &[u8]) -> bool {
-        memchr::memmem::find(text, self.0.as_bytes()).is_some()
+        [&self.0, &escaped(&self.0)]
+            .iter()
+            .any(|form| memchr::memmem::find(text, form.as_bytes()).is_some())
     }
 
     pub(super) fn value(&self) -> &str {
@@ -172,6 +175,14 @@ mod tests {
         assert_eq!(token("a").shortened(), None);
         assert_eq!(token("12345678").beginning(), None);
         assert_eq!(token("123456789").beginning(), Some("12345678"));
+    }
+
+    #[test]
+    fn it_is_found_in_both_of_its_forms() {
+        let token = token("half-a=t0ken");
+        assert!(token.is_in(b"<p>half-a=t0ken</p>"));
+        assert!(token.is_in(b"Location: /login?to=half%2Da%3Dt0ken"));
+        assert!(!token.is_in(b"half-a=t0kem half"));
     }
 
     #[test]

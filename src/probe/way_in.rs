@@ -217,7 +217,9 @@ fn greet(
             words(&error).clone_into(&mut shake.seen);
             shake.verdict = Verdict::Wrong;
             shake.advice = Some(
-                "no TLS session; is it TLS that listens at this port, with a certificate for this host?".to_owned(),
+                "no TLS session; is it TLS that listens at this port, in 1.2 or 1.3, with a certificate for this host and \
+                 ciphers that are not withdrawn?"
+                    .to_owned(),
             );
             steps.push(shake);
             return None;
@@ -314,19 +316,20 @@ fn old_version(host: &str, address: SocketAddr, values: &mut Values, limits: Lim
     let name = host.parse::<std::net::IpAddr>().is_err().then_some(host);
     let hello = old_tls::hello(name, &values.bytes());
     let begun = Instant::now();
-    let answer = Link::connect(address, limits.deadline()).and_then(|mut link| {
-        link.send(&hello)?;
-        let mut answer = Vec::new();
-        while answer.len() < old_tls::TELLING {
-            let mut bytes = [0; 64];
-            match link.receive(&mut bytes)? {
-                0 => break,
-                count => answer.extend(bytes.iter().take(count)),
-            }
-        }
-        Ok(answer)
-    });
+    let link = Link::connect(address, limits.deadline());
     let mut step = step_of("tls-old", Group::Tls, "TLS 1.1 alone", "refused");
+    let mut link = match link {
+        Ok(link) => link,
+        Err(error) => {
+            step.seen = format!("{} (TCP)", words(&error));
+            step.verdict = Verdict::Wrong;
+            step.advice = Some(
+                "there was no connection for this step; limits on connections, or a gateway that restarts?".to_owned(),
+            );
+            return step;
+        }
+    };
+    let answer = answer_to(&hello, &mut link);
     step.latency = Some(begun.elapsed());
     match answer {
         Ok(answer) if old_tls::is_agreed(&answer) => {
@@ -344,6 +347,21 @@ fn old_version(host: &str, address: SocketAddr, values: &mut Values, limits: Lim
         Ok(_) | Err(_) => "refused".clone_into(&mut step.seen),
     }
     step
+}
+
+/// The first bytes of it, or fewer where it ends before.
+fn answer_to(hello: &[u8], link: &mut Link) -> Result<Vec<u8>, Error> {
+    // A peer that refuses while it is still being greeted has refused.
+    let _ = link.send(hello);
+    let mut answer = Vec::new();
+    while answer.len() < old_tls::TELLING {
+        let mut bytes = [0; 64];
+        match link.receive(&mut bytes)? {
+            0 => break,
+            count => answer.extend(bytes.iter().take(count)),
+        }
+    }
+    Ok(answer)
 }
 
 fn protocol(link: &Link) -> Step {

@@ -88,14 +88,16 @@ fn chain(shown: &Shown) -> Found {
 }
 
 fn name(shown: &Shown) -> Found {
-    if shown.named {
-        return (Verdict::Ok, "has the host".to_owned(), None);
-    }
-    let names = if shown.names.is_empty() {
-        "it names no host at all".to_owned()
-    } else {
-        format!("it is for {}", shown.names.join(", "))
+    let names = match shown.names.split_last() {
+        None => "it names no host at all".to_owned(),
+        Some((last, [])) => format!("it is for {last}"),
+        Some((last, others)) => format!("it is for {} and {last}", others.join(", ")),
     };
+    if shown.named {
+        // An address that is named is not among the names of hosts.
+        let names = (!shown.names.is_empty()).then_some(names);
+        return (Verdict::Ok, "has the host".to_owned(), names);
+    }
     let advice = format!(
         "{names}; senders compare it with the host of the URL and refuse; have the host added"
     );
@@ -119,7 +121,10 @@ fn dates(shown: &Shown, now: u64) -> Found {
     if now > shown.not_after {
         return (
             Verdict::Wrong,
-            format!("expired {} days ago", distance(shown.not_after, now)),
+            match distance(shown.not_after, now) {
+                1 => "expired a day ago".to_owned(),
+                days => format!("expired {days} days ago"),
+            },
             Some("senders refuse the connection, so nothing arrives; renew it now".to_owned()),
         );
     }
@@ -130,7 +135,8 @@ fn dates(shown: &Shown, now: u64) -> Found {
     } else {
         (Verdict::Ok, None)
     };
-    (verdict, format!("{left} days left"), advice)
+    let ending = if left == 1 { "" } else { "s" };
+    (verdict, format!("{left} day{ending} left"), advice)
 }
 
 #[cfg(test)]
@@ -157,7 +163,9 @@ mod tests {
             (100, Verdict::Ok, "100 days left"),
             (186, Verdict::Ok, "14 days left"),
             (187, Verdict::Warning, "13 days left"),
+            (199, Verdict::Warning, "1 day left"),
             (200, Verdict::Warning, "0 days left"),
+            (201, Verdict::Wrong, "expired a day ago"),
             (203, Verdict::Wrong, "expired 3 days ago"),
         ] {
             let (found, said, advice) = dates(&shown(), day * 24 * 3600);
@@ -183,6 +191,20 @@ mod tests {
         ] {
             assert_eq!(verdicts(&Shown { chain, ..shown() }), [wrong, ok, ok]);
         }
+        let said = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            let (_, _, said) = name(&Shown { names, ..shown() });
+            said
+        };
+        assert_eq!(said(&[]), None);
+        assert_eq!(
+            said(&["a.example.org"]).as_deref(),
+            Some("it is for a.example.org")
+        );
+        assert_eq!(
+            said(&["a.example.org", "*.b.example.org", "c.example.org"]).as_deref(),
+            Some("it is for a.example.org, *.b.example.org and c.example.org")
+        );
         let elsewhere = Shown {
             named: false,
             names: vec!["other.example.org".to_owned()],

@@ -15,6 +15,9 @@ pub(super) struct Shown {
     pub(super) config: Arc<ServerConfig>,
     pub(super) authority: CertificateDer<'static>,
     pub(super) authority_pem: String,
+    /// As a server's files have it.
+    pub(super) chain_pem: String,
+    pub(super) key_pem: String,
 }
 
 fn authority(name: &str) -> CertificateParams {
@@ -24,9 +27,10 @@ fn authority(name: &str) -> CertificateParams {
     params
 }
 
+/// So many days and a half from now, so that a second more or less does not change a number of days.
 fn in_days(days: i64) -> OffsetDateTime {
     let now = i64::try_from(now().0).unwrap();
-    OffsetDateTime::from_unix_timestamp(now + days * 24 * 3600).unwrap()
+    OffsetDateTime::from_unix_timestamp(now + days * 24 * 3600 + 12 * 3600).unwrap()
 }
 
 fn leaf(flaw: Flaw) -> CertificateParams {
@@ -40,7 +44,7 @@ fn leaf(flaw: Flaw) -> CertificateParams {
         .distinguished_name
         .push(DnType::CommonName, "a gateway");
     (params.not_before, params.not_after) = match flaw {
-        Flaw::Expired => (in_days(-90), in_days(-2)),
+        Flaw::Expired => (in_days(-90), in_days(-3)),
         Flaw::NotYetValid => (in_days(2), in_days(90)),
         Flaw::EndsSoon => (in_days(-80), in_days(10)),
         _ => (in_days(-1), in_days(89)),
@@ -92,5 +96,7 @@ pub(super) fn shown(flaw: Flaw) -> Shown {
         config: Arc::new(config),
         authority: der(&trusted),
         authority_pem: trusted.pem(),
+        chain_pem: server.pem() + &middle.pem(),
+        key_pem: leaf_key.serialize_pem(),
     }
 }

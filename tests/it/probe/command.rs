@@ -1,5 +1,6 @@
 //! The command as its user meets it: exit codes, streams, and what is never printed.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -119,7 +120,7 @@ fn the_form_for_programs_stays_as_it_is_documented() {
     );
     assert_eq!(
         keys(&report["counts"]),
-        ["info", "ok", "skipped", "warning", "wrong"]
+        ["info", "ok", "skipped", "unclear", "warning", "wrong"]
     );
     let steps = report["steps"].as_array().unwrap();
     for step in steps {
@@ -172,14 +173,14 @@ fn a_token_file_may_end_with_one_line_end() {
 fn the_sample_goes_only_with_its_argument() {
     let place = Place::new(Flaw::None);
     assert_eq!(place.probe(&["--token-env", "THE_TOKEN"]).code, Some(0));
-    assert_eq!(place.model.forwarded(), 0);
+    assert_eq!(place.model.forwarded().len(), 0);
     assert_eq!(
         place
             .probe(&["--token-env", "THE_TOKEN", "--send-sample"])
             .code,
         Some(0)
     );
-    assert_eq!(place.model.forwarded(), 1);
+    assert_eq!(place.model.forwarded().len(), 1);
 }
 
 #[test]
@@ -217,7 +218,7 @@ fn what_keeps_a_probe_from_beginning_is_2_and_told() {
         );
         assert!(ended.err.contains(part), "{part} not in {}", ended.err);
     }
-    assert_eq!(place.model.forwarded(), 0);
+    assert_eq!(place.model.forwarded().len(), 0);
     assert!(!place.model.saw_token());
 }
 
@@ -272,6 +273,7 @@ fn arguments_that_are_not_understood_are_2() {
         &[][..],
         &["https://localhost/"],
         &["https://localhost/", "--token", "a"],
+        &["https://localhost/", "--token=CANARY"],
         &[
             "https://localhost/",
             "--token-env",
@@ -297,6 +299,32 @@ fn arguments_that_are_not_understood_are_2() {
             ended.err
         );
     }
+}
+
+/// What `docs` and `README.md` tell people to type is understood.
+#[test]
+fn commands_in_the_documents_are_understood() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = 0;
+    for file in ["docs/probe.md", "README.md"] {
+        let text = std::fs::read_to_string(root.join(file)).unwrap();
+        for line in text.lines() {
+            let Some((_, typed)) = line.trim_start().split_once("countersign probe https://")
+            else {
+                continue;
+            };
+            let typed = typed.split(['>', '|', '`']).next().unwrap();
+            let url = format!("https://{typed}");
+            let arguments: Vec<&str> = url.split_whitespace().collect();
+            let ended = end(command(&arguments).arg("--help"));
+            assert_eq!(ended.code, Some(0), "{file}: {line}\n{}", ended.err);
+            found += 1;
+        }
+    }
+    assert!(found >= 2);
+    // Help does not hide what is not understood.
+    let ended = end(command(&["https://localhost/", "--token-fiel", "a"]).arg("--help"));
+    assert_eq!(ended.code, Some(2));
 }
 
 fn told(id: &'static str, verdict: Verdict, seen: &str, advice: Option<&str>) -> Step {

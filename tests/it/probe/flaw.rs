@@ -36,6 +36,7 @@ pub(super) enum Flaw {
     ChallengeCanned,
     ChallengeForwarded,
     ChallengeInRefusal,
+    ChallengeCut,
 
     NoTokenPasses,
     EmptyTokenPasses,
@@ -85,7 +86,9 @@ pub(super) enum Flaw {
     OkRefusals,
     TokenInRefusal,
     TokenInRefusalField,
+    QueryInRefusal,
     CutsRefusals,
+    CutsBodies,
     HangsOnMissing,
 }
 
@@ -196,6 +199,7 @@ fn challenges() -> Vec<(Flaw, Caught)> {
         (Flaw::ChallengeAsPage, By(ANSWERS)),
         (Flaw::ChallengeCanned, By(ANSWERS)),
         (Flaw::ChallengeForwarded, By(ANSWERS)),
+        (Flaw::ChallengeCut, By(ANSWERS)),
         (
             Flaw::ChallengeInRefusal,
             By(&[
@@ -314,7 +318,19 @@ fn borders() -> Vec<(Flaw, Caught)> {
         (Flaw::OkRefusals, Caught::ByAllRefusals),
         (Flaw::TokenInRefusal, Caught::ByRefusals401),
         (Flaw::TokenInRefusalField, Caught::ByRefusals401),
+        (
+            Flaw::QueryInRefusal,
+            By(&[
+                "challenge-get-wrong",
+                "challenge-get-empty",
+                "challenge-get-none",
+                "challenge-get-header-wrong",
+                "challenge-get-twice",
+                "token-in-query",
+            ]),
+        ),
         (Flaw::CutsRefusals, Caught::ByRefusals401),
+        (Flaw::CutsBodies, Caught::ByRefusals401),
         (Flaw::HangsOnMissing, By(&["token-none"])),
     ]
 }

@@ -85,10 +85,11 @@ pub(super) fn judge(request: &Request, flaw: Flaw) -> Act {
             Act::Refuse(400)
         };
     }
-    if flaw != Flaw::OnlyGetChallenge && tokens.is_empty() {
-        if let Some(act) = post_challenge(&request.body, flaw) {
-            return act;
-        }
+    if flaw != Flaw::OnlyGetChallenge
+        && tokens.is_empty()
+        && let Some(act) = post_challenge(&request.body, flaw)
+    {
+        return act;
     }
     message(request, &tokens, flaw)
 }

@@ -8,9 +8,12 @@ mod command;
 mod flaw;
 mod judgement;
 mod model;
+mod real;
+mod slow;
+mod tables;
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use countersign::probe::{Probe, Report, Resolve, Seed, Step, Target, Token, Verdict, run};
@@ -18,7 +21,8 @@ use rustls_pki_types::CertificateDer;
 
 use self::flaw::{Caught, Flaw, RIGHT, flaws};
 use self::model::Model;
-use crate::support::{Backend, Environment, Gateway, PATIENCE, Place, Reply, TOKEN, now, text};
+use self::tables::Tables;
+use crate::support::{PATIENCE, TOKEN, now};
 
 /// A probe of `/redox` at `localhost`, found at this address.
 fn probe(address: SocketAddr, authority: CertificateDer<'static>) -> Probe {
@@ -48,7 +52,8 @@ fn probe_model(flaw: Flaw) -> (Model, Report) {
     let model = Model::with(flaw);
     let mut probe = probe(model.address, model.authority.clone());
     if flaw == Flaw::HangsOnMissing {
-        probe.timeout = Duration::from_secs(2);
+        // This flaw takes all of it; the other steps have to do with it on a busy machine.
+        probe.timeout = Duration::from_secs(5);
     }
     let report = run(&probe);
     check_form(&report);
@@ -88,7 +93,17 @@ fn right_gateways_are_right_in_any_way_they_like() {
     for flaw in RIGHT {
         let (model, report) = probe_model(flaw);
         assert!(report.is_right(), "{flaw:?}\n{}", report.text(false));
-        assert_eq!(model.forwarded(), 0, "{flaw:?}");
+        assert_eq!(model.forwarded().len(), 0, "{flaw:?}");
+        // What a limit refuses says nothing, and a right gateway has no other reason to say nothing.
+        let unclear = with(&report, Verdict::Unclear);
+        assert_eq!(
+            unclear.contains("token-wrong"),
+            flaw == Flaw::LimitsFailures
+        );
+        assert!(
+            unclear.is_empty() || flaw == Flaw::LimitsFailures,
+            "{unclear:?}"
+        );
         let skipped = BTreeSet::from(["sample"]);
         assert_eq!(with(&report, Verdict::Skipped), skipped, "{flaw:?}");
         let warned = if flaw == Flaw::EndsSoon {
@@ -103,6 +118,7 @@ fn right_gateways_are_right_in_any_way_they_like() {
 #[test]
 fn each_flaw_is_caught_by_the_step_that_is_about_it() {
     let (_model, right) = probe_model(Flaw::None);
+    let mut tables = Tables::default();
     let refused = |fits: &dyn Fn(&Step) -> bool| -> BTreeSet<&str> {
         let steps = right
             .steps
@@ -114,7 +130,7 @@ fn each_flaw_is_caught_by_the_step_that_is_about_it() {
             .collect()
     };
     for (flaw, caught) in flaws() {
-        let (_model, report) = probe_model(flaw);
+        let (model, report) = probe_model(flaw);
         let mut expected = match caught {
             Caught::By(steps) => steps.iter().copied().collect(),
             // After GET, HEAD and OPTIONS these are not tried.
@@ -134,7 +150,14 @@ fn each_flaw_is_caught_by_the_step_that_is_about_it() {
             report.text(false)
         );
         assert!(!report.is_right());
+        // A broken gateway may forward what it should have refused, and even then no message reaches a backend.
+        for body in model.forwarded() {
+            let body = String::from_utf8_lossy(&body).into_owned();
+            assert!(!body.contains("Meta"), "{flaw:?}: {body}");
+        }
+        tables.add(&format!("{flaw:?}"), &report);
     }
+    tables.compare("flaws");
 }
 
 #[test]
@@ -143,7 +166,7 @@ fn what_changes_things_is_not_tried_where_methods_get_through() {
     for id in ["method-put", "method-patch", "method-delete"] {
         assert_eq!(step(&report, id).verdict, Verdict::Skipped);
     }
-    assert_eq!(model.forwarded(), 3);
+    assert_eq!(model.forwarded().len(), 3);
 }
 
 #[test]
@@ -182,110 +205,7 @@ fn the_sample_is_sent_once_and_only_when_asked_for() {
     });
     assert!(report.is_right(), "{}", report.text(false));
     assert_eq!(step(&report, "sample").verdict, Verdict::Ok);
-    assert_eq!(model.forwarded(), 1);
-}
-
-/// The gateway of this project, with its limit on failures as it is by default, and a backend.
-fn real(reply: &str, sample: bool) -> (Report, Vec<Vec<u8>>) {
-    let place = Place::new("");
-    let authority = place.write_certificate();
-    let backend = Backend::with(|_| Reply::Ok("stored"));
-    let files = format!(
-        "{{ certificate: {}, key: {} }}",
-        place.path("certificate.pem").display(),
-        place.path("key.pem").display()
-    );
-    let limit = "failed_verifications: { rate: 30/min, burst: 60 }";
-    let text = text(&format!("http://{}", backend.address()), limit, reply);
-    let text = text.replace("{ self_signed: [localhost] }", &files);
-    let gateway = Gateway::from_text(&text, &Environment::default());
-    let report = run(&Probe {
-        sample,
-        ..probe(gateway.tls_address(), CertificateDer::from(authority))
-    });
-    check_form(&report);
-    drop(gateway.finish());
-    let bodies = backend
-        .requests()
-        .into_iter()
-        .map(|request| request.body)
-        .collect();
-    (report, bodies)
-}
-
-#[test]
-fn the_real_gateway_is_right_and_its_backend_sees_nothing() {
-    for reply in ["", "on_reject: close"] {
-        let (report, bodies) = real(reply, false);
-        assert!(report.is_right(), "{reply}\n{}", report.text(false));
-        assert_eq!(with(&report, Verdict::Skipped), BTreeSet::from(["sample"]));
-        assert_eq!(bodies, Vec::<Vec<u8>>::new(), "{reply}");
-    }
-}
-
-#[test]
-fn the_real_gateway_forwards_the_sample_and_nothing_else() {
-    let (report, bodies) = real("", true);
-    assert!(report.is_right(), "{}", report.text(false));
-    assert_eq!(step(&report, "sample").seen, "200");
-    assert_eq!(bodies.len(), 1);
-    assert!(String::from_utf8_lossy(&bodies[0]).contains("synthetic sample"));
-}
-
-#[test]
-fn plain_http_on_this_machine_is_probed_without_tls() {
-    let backend = Backend::with(|_| Reply::Ok("stored"));
-    let gateway = Gateway::before(&backend);
-    let url = format!("http://{}/redox", gateway.plain_address());
-    let report = run(&Probe {
-        target: Target::new(&url, None).unwrap(),
-        roots: Vec::new(),
-        ..probe(gateway.plain_address(), CertificateDer::from(Vec::new()))
-    });
-    assert!(report.is_right(), "{}", report.text(false));
-    assert_eq!(step(&report, "tls").verdict, Verdict::Info);
-    assert_eq!(backend.requests().len(), 0);
-}
-
-#[test]
-fn where_nobody_listens_the_rest_is_skipped() {
-    // Bound, and gone again: nobody has the port.
-    let address = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let report = run(&probe(address, Model::with(Flaw::None).authority.clone()));
-    check_form(&report);
-    assert_eq!(with(&report, Verdict::Wrong), BTreeSet::from(["tcp"]));
-    assert_eq!(step(&report, "tcp").seen, "refused");
-    let others: Vec<&Step> = report.steps.iter().skip(2).collect();
-    assert!(others.len() > 50);
-    assert!(others.iter().all(|step| step.verdict == Verdict::Skipped));
-}
-
-#[test]
-fn a_gateway_that_says_nothing_costs_no_more_time_than_promised() {
-    // It accepts, in the kernel's queue, and never answers.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/redox", listener.local_addr().unwrap());
-    let timeout = Duration::from_millis(200);
-    let report = run(&Probe {
-        target: Target::new(&url, None).unwrap(),
-        timeout,
-        ..probe(
-            listener.local_addr().unwrap(),
-            CertificateDer::from(Vec::new()),
-        )
-    });
-    check_form(&report);
-    assert_eq!(step(&report, "challenge-post").seen, "no answer in time");
-    assert_eq!(step(&report, "sample").verdict, Verdict::Skipped);
-    assert!(report.steps.iter().any(|step| step.seen == "out of time"));
-    assert!(
-        report.duration < timeout * 6 + Duration::from_secs(5),
-        "{:?}",
-        report.duration
-    );
+    assert_eq!(model.forwarded().len(), 1);
 }
 
 #[test]
@@ -293,24 +213,17 @@ fn every_step_is_in_the_document() {
     let document =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/probe.md")).unwrap();
     let (_model, report) = probe_model(Flaw::None);
+    let explained = |id: &str| {
+        let mut rows = document.lines().filter(|line| line.starts_with("| `"));
+        rows.any(|row| {
+            let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+            cells[0].contains(&format!("`{id}`")) && cells.len() == 3
+        })
+    };
     for step in &report.steps {
-        assert!(
-            document.contains(&format!("`{}`", step.id)),
-            "{} is not explained",
-            step.id
-        );
+        assert!(explained(step.id), "{} is not explained", step.id);
     }
-}
-
-/// Prints what a probe says of each gateway here: `cargo test --test it probe::show -- --ignored --nocapture`.
-#[test]
-#[ignore = "prints for people"]
-fn show_what_is_said_of_each_flaw() {
-    for flaw in RIGHT
-        .into_iter()
-        .chain(flaws().into_iter().map(|(flaw, _)| flaw))
-    {
-        let (_model, report) = probe_model(flaw);
-        println!("=== {flaw:?}\n{}", report.text(false));
-    }
+    assert!(explained("tls-old") && !explained("tls-older"));
+    // The one that stands in for TLS.
+    assert!(document.contains("One step `tls`"));
 }

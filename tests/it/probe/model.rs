@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rustls::{ServerConnection, StreamOwned};
 use rustls_pki_types::CertificateDer;
@@ -27,7 +27,7 @@ pub(super) struct Model {
 
 #[derive(Default)]
 struct Seen {
-    forwarded: AtomicUsize,
+    forwarded: Mutex<Vec<Vec<u8>>>,
     token: AtomicBool,
 }
 
@@ -70,9 +70,9 @@ impl Model {
         }
     }
 
-    /// Requests that went to the backend.
-    pub(super) fn forwarded(&self) -> usize {
-        self.seen.forwarded.load(Ordering::Relaxed)
+    /// Bodies of the requests that went to the backend.
+    pub(super) fn forwarded(&self) -> Vec<Vec<u8>> {
+        self.seen.forwarded.lock().unwrap().clone()
     }
 
     /// Whether the token was ever shown to it.
@@ -153,9 +153,9 @@ impl Connection<'_> {
                 std::thread::park_timeout(PATIENCE);
                 Ok(false)
             }
-            Act::Answer(value) => self.answer(stream, &value),
+            Act::Answer(value) => self.answer(stream, &value, request),
             Act::Forward => {
-                self.seen.forwarded.fetch_add(1, Ordering::Relaxed);
+                self.forward(request);
                 self.say(stream, 200, "", b"stored", true)
             }
             Act::ForwardIntoNothing => self.say(stream, 502, "", b"no backend", true),
@@ -163,7 +163,25 @@ impl Connection<'_> {
         }
     }
 
-    fn answer(&self, stream: &mut impl Write, value: &str) -> std::io::Result<bool> {
+    fn forward(&self, request: &Request) {
+        let mut forwarded = self.seen.forwarded.lock().unwrap();
+        forwarded.push(request.body.clone());
+    }
+
+    fn answer(
+        &self,
+        stream: &mut impl Write,
+        value: &str,
+        request: &Request,
+    ) -> std::io::Result<bool> {
+        if self.flaw == Flaw::ChallengeCut {
+            let length = value.len() + 5;
+            let answer = format!(
+                "HTTP/1.1 200 x\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{value}"
+            );
+            stream.write_all(answer.as_bytes())?;
+            return Ok(false);
+        }
         let (kind, body) = match self.flaw {
             Flaw::RepliesInJson => (
                 "application/json",
@@ -177,7 +195,7 @@ impl Connection<'_> {
                 "b1b0c1de-0000-4000-8000-000000000000".to_owned(),
             ),
             Flaw::ChallengeForwarded => {
-                self.seen.forwarded.fetch_add(1, Ordering::Relaxed);
+                self.forward(request);
                 ("text/plain", "stored".to_owned())
             }
             _ => ("text/plain; charset=utf-8", value.to_owned()),
@@ -213,6 +231,11 @@ impl Connection<'_> {
             }
             Flaw::TokenInRefusalField if status == 401 => {
                 fields = format!("X-Expected: {TOKEN}\r\n")
+            }
+            Flaw::QueryInRefusal => body.extend(request.query.as_bytes()),
+            Flaw::CutsBodies if status == 401 => {
+                stream.write_all(b"HTTP/1.1 401 x\r\nContent-Length: 7\r\n\r\nref")?;
+                return Ok(false);
             }
             Flaw::CutsRefusals if status == 401 => {
                 stream.write_all(b"HTTP/1.1 401 Unauth")?;
