@@ -11,7 +11,8 @@
 //!             ├─────────► server ──(Handler)──► gateway ──► route       pure
 //!             │              │                     │  └────► verify     pure
 //!             │              └──────► clock ◄──────┤
-//!             └─────────► admin ──► telemetry ◄────┘
+//!             ├─────────► admin ──► telemetry ◄────┘
+//!             └─────────► probe     talks to any gateway from outside, knows none
 //! ```
 //!
 //! | room | what it does | may import |
@@ -23,6 +24,7 @@
 //! | [`server`] | sockets, TLS, the strict border of HTTP, connections, drain; serves any [`server::Handler`] | `clock` |
 //! | [`gateway`] | the journey of a request; the only room that talks to upstreams | `clock`, `route`, `server`, `telemetry`, `verify` |
 //! | [`admin`] | metrics, health and status on an address of their own | `server`, `telemetry` |
+//! | [`probe`] | plays the sender against any gateway from outside, and judges it | nothing |
 //! | [`config`] | from `gateway.yaml` to what runs, with findings instead of errors | `gateway`, `route`, `server`, `verify` |
 //! | [`cli`] | one file per command, and the wiring of all rooms | all |
 //!
@@ -101,6 +103,7 @@
 //! | which endpoint, how many connections, for how long | `gateway/upstream` | `config/compile/care`, a fault in `tests/it/support/faults.rs` |
 //! | a page of the admin listener | `admin` | |
 //! | something on the status page | `admin/status/picture`, and `cli/overview` where no counter has it | `docs/status.md` |
+//! | a check of `probe` | `probe/plan`, `docs/probe.md` | a flaw in `tests/it/probe/flaw.rs` that it catches |
 //! | a command | a file in `cli` | `tests/it/cli.rs` |
 //! | what a reload takes up | `cli/serve` (`reload`), `server/spec` for connections, `gateway/plan` for requests | `tests/it/reload.rs` |
 //! | a timeout | [`clock`] has the timers, the room that waits has the number | |
@@ -110,6 +113,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod gateway;
+pub mod probe;
 pub mod route;
 pub mod server;
 pub mod telemetry;

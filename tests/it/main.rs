@@ -32,6 +32,7 @@ mod idle;
 mod life;
 mod limits;
 mod observability;
+mod probe;
 mod properties;
 mod proxy_protocol;
 mod reload;
