@@ -44,7 +44,7 @@ pub use compile::{AuditKey, AuditSpec, CertificateInfo, Compiled, LogSpec};
 pub use diagnostic::{Finding, Severity};
 pub use effective::{Effective, differences};
 pub use environment::{Environment, Process, Unusable};
-pub use secret::drop_line_break;
+pub use secret::{drop_line_break, read_secret};
 pub use words::{LogFormat, LogLevel};
 
 use std::cell::RefCell;

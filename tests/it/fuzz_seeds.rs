@@ -73,7 +73,12 @@ fn every_target_gets_its_seeds() {
     for (name, text) in crate::documents::configurations() {
         seed("config_text", &name, &[text.as_bytes()]);
     }
+    for (number, damage) in crate::audit_steps::all().iter().enumerate() {
+        let steps = damage.steps.as_flattened();
+        seed("audit_trail", &number.to_string(), &[steps]);
+    }
     for target in [
+        "audit_trail",
         "border",
         "challenge_body",
         "challenge_query",

@@ -9,7 +9,7 @@ mod rules;
 pub(super) use key::audit_key;
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::certificate::io_text;
@@ -388,15 +388,10 @@ impl<'d> Reader<'_, '_, 'd> {
             self.context
                 .warn_help(&place, found, "a file for its owner and group", help);
         }
-        let mut secret = Vec::new();
-        file.take(FILE_CAP + 1)
-            .read_to_end(&mut secret)
-            .map_err(|error| Problem::File(io_text(error.kind())))?;
-        if u64::try_from(secret.len()).is_ok_and(|length| length > FILE_CAP) {
-            return Err(Problem::TooLarge);
-        }
-        drop_line_break(&mut secret);
-        Ok(secret)
+        read_secret(file).map_err(|error| match error.kind() {
+            io::ErrorKind::FileTooLarge => Problem::TooLarge,
+            kind => Problem::File(io_text(kind)),
+        })
     }
 
     fn refuse(&mut self, key: &str, source: &str, problem: Problem) {
@@ -425,6 +420,20 @@ impl<'d> Reader<'_, '_, 'd> {
         }
         self.context.shown(&format!("{}.{key}", self.path))
     }
+}
+
+/// Reads a secret out of its file: at most 4 KiB with its line break, which is dropped.
+///
+/// # Errors
+/// When reading fails; of the kind `FileTooLarge` where there is more.
+pub fn read_secret(file: impl io::Read) -> io::Result<Vec<u8>> {
+    let mut secret = Vec::new();
+    file.take(FILE_CAP + 1).read_to_end(&mut secret)?;
+    if u64::try_from(secret.len()).is_ok_and(|length| length > FILE_CAP) {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    drop_line_break(&mut secret);
+    Ok(secret)
 }
 
 /// Drops the one line break that editors and shells put at the end of a file; it belongs to no secret.
