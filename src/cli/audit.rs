@@ -106,9 +106,12 @@ fn seals(verify: &Verify) -> Result<Vec<Seal>, String> {
 
 /// As the configuration reads it.
 fn key(path: &Path) -> io::Result<Vec<u8>> {
-    let key = config::read_secret(File::open(path)?).map_err(|error| match error.kind() {
-        io::ErrorKind::FileTooLarge => io::Error::new(error.kind(), "it is larger than 4 KiB"),
-        _ => error,
+    let key = config::read_secret(File::open(path)?).map_err(|error| {
+        if error.kind() == io::ErrorKind::FileTooLarge {
+            io::Error::new(error.kind(), "it is larger than 4 KiB")
+        } else {
+            error
+        }
     })?;
     if key.is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is empty"));

@@ -108,7 +108,7 @@ fn numbers_end_somewhere_and_nothing_comes_behind() {
     forged = forged.add(BOOT, r#""event":"chain_started","file":"new""#);
     forged = forged.add(BOOT, r#""event":"ready""#);
     verifier
-        .file("last", forged.text[from..].as_bytes())
+        .file("last", &forged.text.as_bytes()[from..])
         .unwrap();
     assert!(verifier.finish(false).is_whole());
     forged = forged.add(BOOT, r#""event":"ready""#);

@@ -388,9 +388,12 @@ impl<'d> Reader<'_, '_, 'd> {
             self.context
                 .warn_help(&place, found, "a file for its owner and group", help);
         }
-        read_secret(file).map_err(|error| match error.kind() {
-            io::ErrorKind::FileTooLarge => Problem::TooLarge,
-            kind => Problem::File(io_text(kind)),
+        read_secret(file).map_err(|error| {
+            if error.kind() == io::ErrorKind::FileTooLarge {
+                Problem::TooLarge
+            } else {
+                Problem::File(io_text(error.kind()))
+            }
         })
     }
 
