@@ -4,6 +4,7 @@ use std::io::{self, Read as _};
 
 /// Largest secret file, in bytes; a header line that carries a token must fit into a request head.
 const FILE_CAP: u64 = 4 * 1024;
+
 /// Reads a secret out of its file: at most 4 KiB with its line break, which is dropped.
 ///
 /// # Errors
@@ -19,7 +20,7 @@ pub fn read_secret(file: impl io::Read) -> io::Result<Vec<u8>> {
 }
 
 /// Drops the one line break that editors and shells put at the end of a file; it belongs to no secret.
-pub fn drop_line_break(secret: &mut Vec<u8>) {
+fn drop_line_break(secret: &mut Vec<u8>) {
     if secret.pop_if(|last| *last == b'\n').is_some() {
         secret.pop_if(|last| *last == b'\r');
     }
