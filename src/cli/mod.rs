@@ -23,7 +23,7 @@ mod watch;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 /// What `--version` tells: number, revision, target, TLS provider.
 const VERSION: &str = concat!(
@@ -85,6 +85,11 @@ struct ConfigFile {
         default_value = "gateway.yaml"
     )]
     file: PathBuf,
+}
+
+/// The command line as clap reads it, so that what documents show can be read by the same rules.
+pub fn grammar() -> clap::Command {
+    CommandLine::command()
 }
 
 /// Runs the program with the arguments of this process.
