@@ -134,7 +134,12 @@ fn every_configuration_that_is_shown_loads() {
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["ehr.example.org".to_owned()]).unwrap();
     let here = folder.path();
-    for name in ["fullchain.pem", "tls-certificate", "tls.crt", "backend-ca.pem"] {
+    for name in [
+        "fullchain.pem",
+        "tls-certificate",
+        "tls.crt",
+        "backend-ca.pem",
+    ] {
         write(&here.join(name), &made.cert.pem());
     }
     for name in ["privkey.pem", "tls-key", "tls.key"] {

@@ -14,9 +14,33 @@ use crate::support::now;
 
 /// Programs of others that the documents may use.
 const PROGRAMS: [&str; 27] = [
-    "apt-get", "aws", "caddy", "cargo", "cd", "chmod", "chown", "curl", "docker", "export", "git",
-    "haproxy", "install", "journalctl", "kill", "kubectl", "mv", "nginx", "openssl", "pgrep",
-    "printf", "python3", "sha256sum", "systemctl", "systemd-run", "tr", "less",
+    "apt-get",
+    "aws",
+    "caddy",
+    "cargo",
+    "cd",
+    "chmod",
+    "chown",
+    "curl",
+    "docker",
+    "export",
+    "git",
+    "haproxy",
+    "install",
+    "journalctl",
+    "kill",
+    "kubectl",
+    "mv",
+    "nginx",
+    "openssl",
+    "pgrep",
+    "printf",
+    "python3",
+    "sha256sum",
+    "systemctl",
+    "systemd-run",
+    "tr",
+    "less",
 ];
 /// Folders of the checkout whose names in a command mean the real thing.
 const FOLDERS: [&str; 5] = ["benches/", "deploy/", "docs/", "tests/", ".ci/"];
@@ -67,8 +91,7 @@ fn judge(path: &str, block: &Block) -> Result<(), String> {
 }
 
 fn json(line: &str) -> Result<(), String> {
-    let value: serde_json::Value =
-        serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let value: serde_json::Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
     let keys = value.as_object().ok_or("no object")?.keys();
     if value.get("outcome").is_some() {
         let known = tables::access_fields();
@@ -176,7 +199,9 @@ fn syntax(text: &str) -> Result<(), String> {
         .write_all(text.as_bytes())
         .map_err(|error| error.to_string())?;
     drop(input);
-    let output = shell.wait_with_output().map_err(|error| error.to_string())?;
+    let output = shell
+        .wait_with_output()
+        .map_err(|error| error.to_string())?;
     match output.status.success() {
         true => Ok(()),
         false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
@@ -225,7 +250,10 @@ fn command(words: &[String]) -> Result<(), String> {
 }
 
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_')
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|letter| letter.is_ascii_uppercase() || letter == '_')
 }
 
 #[test]

@@ -24,10 +24,15 @@ fn resolve(page: &str, target: &str) -> Option<PathBuf> {
 }
 
 fn problem(page: &Page, link: &str, all: &[Page]) -> Option<String> {
-    if ["https://", "http://", "mailto:"].iter().any(|scheme| link.starts_with(scheme)) {
+    if ["https://", "http://", "mailto:"]
+        .iter()
+        .any(|scheme| link.starts_with(scheme))
+    {
         return None;
     }
-    let (file, anchor) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
+    let (file, anchor) = link
+        .split_once('#')
+        .map_or((link, None), |(file, anchor)| (file, Some(anchor)));
     let path = if file.is_empty() {
         PathBuf::from(&page.path)
     } else {
@@ -69,11 +74,26 @@ fn a_broken_link_is_found() {
     };
     let all = [page];
     let page = &all[0];
-    for good in ["#one-thing", "a.md#one-thing", "../README.md", "https://example.org/x"] {
-        let target = if good.starts_with("a.md") { "#one-thing" } else { good };
+    for good in [
+        "#one-thing",
+        "a.md#one-thing",
+        "../README.md",
+        "https://example.org/x",
+    ] {
+        let target = if good.starts_with("a.md") {
+            "#one-thing"
+        } else {
+            good
+        };
         assert_eq!(problem(page, target, &all), None, "{good}");
     }
-    for bad in ["#two", "b.md", "../../README.md", "/README.md", "../README.md#no-such"] {
+    for bad in [
+        "#two",
+        "b.md",
+        "../../README.md",
+        "/README.md",
+        "../README.md#no-such",
+    ] {
         assert!(problem(page, bad, &all).is_some(), "{bad}");
     }
 }
@@ -81,7 +101,10 @@ fn a_broken_link_is_found() {
 #[test]
 fn the_index_has_every_page() {
     let pages = pages(root());
-    let index = pages.iter().find(|page| page.path == "docs/README.md").unwrap();
+    let index = pages
+        .iter()
+        .find(|page| page.path == "docs/README.md")
+        .unwrap();
     let listed: Vec<PathBuf> = links(&index.text)
         .iter()
         .filter_map(|link| resolve(&index.path, link.split('#').next()?))
@@ -94,5 +117,8 @@ fn the_index_has_every_page() {
         // One for each alert and task: the index has their folder.
         .filter(|path| !path.starts_with("deploy/runbooks/"))
         .collect();
-    assert!(missing.is_empty(), "not in docs/README.md, with a line each: {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "not in docs/README.md, with a line each: {missing:?}"
+    );
 }

@@ -185,7 +185,10 @@ pub(super) fn rows(text: &str, heading: &str) -> Vec<Vec<String>> {
             cells.map(|cell| cell.trim().to_owned()).collect()
         })
         .collect();
-    let ruler = |row: &[String]| row.iter().all(|cell| cell.trim_matches(['-', '|', ' ']).is_empty());
+    let ruler = |row: &[String]| {
+        row.iter()
+            .all(|cell| cell.trim_matches(['-', '|', ' ']).is_empty())
+    };
     let is_header = |at: usize| rows.get(at + 1).is_some_and(|next| ruler(next));
     (0..rows.len())
         .filter(|at| !is_header(*at) && !ruler(&rows[*at]))

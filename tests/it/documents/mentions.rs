@@ -101,14 +101,32 @@ fn what_the_text_mentions_exists() {
 /// `section.key`, perhaps with a value behind it.
 fn looks_like_a_setting(code: &str) -> Option<String> {
     const SECTIONS: [&str; 14] = [
-        "admin", "audit", "failed_verifications", "health_check", "limits", "listeners", "log",
-        "routes", "timeouts", "tls", "tokens", "upstream", "verify", "watch_files",
+        "admin",
+        "audit",
+        "failed_verifications",
+        "health_check",
+        "limits",
+        "listeners",
+        "log",
+        "routes",
+        "timeouts",
+        "tls",
+        "tokens",
+        "upstream",
+        "verify",
+        "watch_files",
     ];
-    let path = code.split([':', ' ']).next()?.replace("[]", "").replace("[0]", "");
+    let path = code
+        .split([':', ' '])
+        .next()?
+        .replace("[]", "")
+        .replace("[0]", "");
     let (first, rest) = path.split_once('.')?;
     let file = ["yaml", "jsonl", "crt", "key", "pem", "md", "rs"];
     let is_setting = SECTIONS.contains(&first)
-        && rest.split('.').all(|part| !part.is_empty() && part.chars().all(is_word))
+        && rest
+            .split('.')
+            .all(|part| !part.is_empty() && part.chars().all(is_word))
         && !(rest.split('.').count() == 1 && first == "tls" && file.contains(&rest))
         && rest != "jsonl";
     is_setting.then_some(path)
@@ -116,7 +134,10 @@ fn looks_like_a_setting(code: &str) -> Option<String> {
 
 #[test]
 fn settings_are_told_from_file_names() {
-    assert_eq!(looks_like_a_setting("timeouts.drain: 1s").as_deref(), Some("timeouts.drain"));
+    assert_eq!(
+        looks_like_a_setting("timeouts.drain: 1s").as_deref(),
+        Some("timeouts.drain")
+    );
     assert_eq!(looks_like_a_setting("audit.jsonl"), None);
     assert_eq!(looks_like_a_setting("tls.crt"), None);
     assert_eq!(looks_like_a_setting("gateway.yaml"), None);

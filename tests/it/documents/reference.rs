@@ -88,7 +88,9 @@ fn sections() -> BTreeMap<String, Vec<Setting>> {
 /// Paths of all settings, without the marks of lists.
 pub(super) fn paths() -> Vec<String> {
     let settings = sections().into_values().flatten();
-    settings.map(|setting| setting.path.replace("[]", "")).collect()
+    settings
+        .map(|setting| setting.path.replace("[]", ""))
+        .collect()
 }
 
 fn collect(root: &Json, object: &Json, path: &str, all: &mut BTreeMap<String, Vec<Setting>>) {
@@ -99,7 +101,11 @@ fn collect(root: &Json, object: &Json, path: &str, all: &mut BTreeMap<String, Ve
         .filter_map(Json::as_str)
         .collect();
     for (key, schema) in object["properties"].as_object().unwrap() {
-        let own = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let own = if path.is_empty() {
+            key.clone()
+        } else {
+            format!("{path}.{key}")
+        };
         let forms = forms(root, schema);
         let setting = Setting {
             kind: kind(root, &forms),
@@ -113,7 +119,10 @@ fn collect(root: &Json, object: &Json, path: &str, all: &mut BTreeMap<String, Ve
                 collect(root, form, &own, all);
             } else if let Some(items) = form.get("items") {
                 let inner = self::forms(root, items);
-                for form in inner.into_iter().filter(|form| form.get("properties").is_some()) {
+                for form in inner
+                    .into_iter()
+                    .filter(|form| form.get("properties").is_some())
+                {
                     collect(root, form, &format!("{own}[]"), all);
                 }
             }
@@ -127,16 +136,25 @@ fn forms<'s>(root: &'s Json, schema: &'s Json) -> Vec<&'s Json> {
         let target = root.pointer(name.strip_prefix('#').unwrap()).unwrap();
         return forms(root, target);
     }
-    let alternatives = ["anyOf", "oneOf"].iter().find_map(|key| schema.get(key)?.as_array());
+    let alternatives = ["anyOf", "oneOf"]
+        .iter()
+        .find_map(|key| schema.get(key)?.as_array());
     match alternatives {
-        Some(forms_of_it) => forms_of_it.iter().flat_map(|form| forms(root, form)).collect(),
+        Some(forms_of_it) => forms_of_it
+            .iter()
+            .flat_map(|form| forms(root, form))
+            .collect(),
         None => vec![schema],
     }
 }
 
 fn words(forms: &[&Json]) -> Vec<String> {
     let words = forms.iter().flat_map(|form| {
-        let listed = form.get("enum").and_then(Json::as_array).into_iter().flatten();
+        let listed = form
+            .get("enum")
+            .and_then(Json::as_array)
+            .into_iter()
+            .flatten();
         listed.chain(form.get("const"))
     });
     words.filter_map(Json::as_str).map(str::to_owned).collect()
@@ -162,7 +180,11 @@ fn kind(root: &Json, forms: &[&Json]) -> String {
             ("array", _) => {
                 let inner = self::forms(root, &form["items"]);
                 let sections = inner.iter().any(|form| form.get("properties").is_some());
-                if sections { "list of sections" } else { "list of texts" }
+                if sections {
+                    "list of sections"
+                } else {
+                    "list of texts"
+                }
             }
             (other, _) => panic!("a kind of setting that has no name yet: {other}"),
         };
@@ -177,6 +199,11 @@ fn kind(root: &Json, forms: &[&Json]) -> String {
 fn default(schema: &Json, forms: &[&Json], required: bool, path: &str) -> String {
     let is_section = forms.iter().any(|form| form.get("properties").is_some());
     let meaning = schema["description"].as_str().unwrap_or_default();
+    // What is worked out at the start has no value in the schema, but words.
+    let said = meaning.split_once("the default is ").map(|(_, said)| {
+        let said = said.split(['.', ';']).next().unwrap_or_default();
+        said.split_whitespace().collect::<Vec<_>>()
+    });
     match schema.get("default") {
         _ if required => "required".to_owned(),
         Some(Json::Object(_)) => "its own defaults".to_owned(),
@@ -184,7 +211,7 @@ fn default(schema: &Json, forms: &[&Json], required: bool, path: &str) -> String
         Some(Json::String(text)) => format!("`{text}`"),
         Some(value) => format!("`{value}`"),
         None if is_section => "none".to_owned(),
-        None if meaning.contains("the default is") => "see meaning".to_owned(),
+        None if said.is_some() => said.unwrap_or_default().join(" "),
         None => match path.strip_prefix("routes[].") {
             Some(general) if general.starts_with("limits.") || general.starts_with("timeouts.") => {
                 format!("that of `{general}`")
@@ -195,7 +222,9 @@ fn default(schema: &Json, forms: &[&Json], required: bool, path: &str) -> String
 }
 
 fn meaning(schema: &Json, forms: &[&Json]) -> String {
-    let text = schema["description"].as_str().expect("a setting without a description");
+    let text = schema["description"]
+        .as_str()
+        .expect("a setting without a description");
     let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let explained = forms.iter().filter(|form| form.get("const").is_some());
     let explained: Vec<String> = explained
@@ -220,7 +249,9 @@ fn objection(path: &str, value: &str) -> Option<String> {
     let value: Yaml = serde_yaml::from_str(value).unwrap();
     let mut place = &mut file;
     for part in path.split('.') {
-        let (key, in_list) = part.strip_suffix("[]").map_or((part, false), |key| (key, true));
+        let (key, in_list) = part
+            .strip_suffix("[]")
+            .map_or((part, false), |key| (key, true));
         let map = place.as_mapping_mut().unwrap();
         place = map.entry(key.into()).or_insert(Yaml::Null);
         if in_list {
@@ -233,9 +264,8 @@ fn objection(path: &str, value: &str) -> Option<String> {
     fs::write(&name, serde_yaml::to_string(&file).unwrap()).unwrap();
     let report = config::load(&name, &Machine, now());
     let path = path.replace("[]", "[0]");
-    let error = |finding: &&config::Finding| {
-        finding.path == path && finding.severity == Severity::Error
-    };
+    let error =
+        |finding: &&config::Finding| finding.path == path && finding.severity == Severity::Error;
     let finding = report.findings.iter().find(error);
     finding.map(|finding| finding.expected.clone())
 }
@@ -268,7 +298,9 @@ fn hold(setting: &Setting, low: &str, high: &str) {
 
 /// The value one step on, in its smallest unit; `None` below nothing.
 fn moved(value: &str, step: i64) -> Option<String> {
-    let end = value.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(value.len());
+    let end = value
+        .find(|letter: char| !letter.is_ascii_digit())
+        .unwrap_or(value.len());
     let (number, unit) = value.split_at(end);
     let (factor, smallest): (i64, &str) = match unit {
         "" => (1, ""),
@@ -291,7 +323,9 @@ fn since() -> BTreeMap<String, String> {
     let text = fs::read_to_string(root().join(SINCE)).unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let pairs = lines.map(|line| line.split_once(' ').expect("a version and a setting"));
-    pairs.map(|(version, path)| (path.to_owned(), version.to_owned())).collect()
+    pairs
+        .map(|(version, path)| (path.to_owned(), version.to_owned()))
+        .collect()
 }
 
 fn table(settings: &[Setting], since: &mut BTreeMap<String, String>) -> String {
@@ -299,7 +333,11 @@ fn table(settings: &[Setting], since: &mut BTreeMap<String, String>) -> String {
     for setting in settings {
         let version = since.remove(&setting.path);
         let version = version.unwrap_or_else(|| {
-            panic!("{SINCE} lacks a line: {} {}", env!("CARGO_PKG_VERSION"), setting.path)
+            panic!(
+                "{SINCE} lacks a line: {} {}",
+                env!("CARGO_PKG_VERSION"),
+                setting.path
+            )
         });
         let key = setting.path.rsplit('.').next().unwrap();
         let _ = writeln!(
@@ -333,9 +371,15 @@ fn renewed(page: &str) -> String {
         );
     }
     let missing: Vec<&String> = sections.keys().collect();
-    assert!(missing.is_empty(), "{PAGE} lacks `<!-- settings: … -->` for {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "{PAGE} lacks `<!-- settings: … -->` for {missing:?}"
+    );
     let gone: Vec<&String> = since.keys().collect();
-    assert!(gone.is_empty(), "{SINCE} has settings that do not exist: {gone:?}");
+    assert!(
+        gone.is_empty(),
+        "{SINCE} has settings that do not exist: {gone:?}"
+    );
     text
 }
 
@@ -348,9 +392,14 @@ fn the_configuration_reference_is_what_the_code_says() {
         fs::write(&file, renewed).unwrap();
         return;
     }
-    let differs = page.lines().zip(renewed.lines()).find(|(old, new)| old != new);
+    let differs = page
+        .lines()
+        .zip(renewed.lines())
+        .find(|(old, new)| old != new);
     if let Some((old, new)) = differs {
-        panic!("{PAGE} is not what the code says. It has\n  {old}\nand should have\n  {new}\nWrite it anew: {COMMAND}");
+        panic!(
+            "{PAGE} is not what the code says. It has\n  {old}\nand should have\n  {new}\nWrite it anew: {COMMAND}"
+        );
     }
     assert_eq!(page.len(), renewed.len(), "write {PAGE} anew: {COMMAND}");
 }
@@ -360,6 +409,9 @@ fn the_file_with_every_setting_has_every_setting() {
     let text = fs::read_to_string(Path::new(root()).join("gateway.yaml")).unwrap();
     for path in paths() {
         let key = path.rsplit('.').next().unwrap();
-        assert!(text.contains(&format!("{key}:")), "gateway.yaml lacks {path}");
+        assert!(
+            text.contains(&format!("{key}:")),
+            "gateway.yaml lacks {path}"
+        );
     }
 }

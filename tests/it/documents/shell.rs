@@ -53,9 +53,11 @@ impl Reader {
                     }
                     drops_next = self.redirection()?;
                 }
-                Some('#') => while self.peek().is_some_and(|next| next != '\n') {
-                    self.at += 1;
-                },
+                Some('#') => {
+                    while self.peek().is_some_and(|next| next != '\n') {
+                        self.at += 1;
+                    }
+                }
                 Some('\\') if self.rest.get(self.at + 1) == Some(&'\n') => self.at += 2,
                 Some(next) if next.is_whitespace() => self.at += 1,
                 Some(_) => {

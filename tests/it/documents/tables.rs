@@ -57,12 +57,22 @@ fn the_verdict_reference_has_every_reason_with_its_status() {
         let (heading, rest) = entry.split_once('\n').unwrap();
         let entry = rest.split("\n## ").next().unwrap();
         let name = heading.trim_matches('`').to_owned();
-        for part in ["**Sent:**", "**Means:**", "**The sender:**", "**Who acts:**", "**Look first:**"] {
+        for part in [
+            "**Sent:**",
+            "**Means:**",
+            "**The sender:**",
+            "**Who acts:**",
+            "**Look first:**",
+        ] {
             assert_eq!(entry.matches(part).count(), 1, "{name}: {part}");
         }
         let sent = entry.split_once("**Sent:** ").unwrap().1;
         let status = sent.split([',', '.', ' ', '\n']).next().unwrap();
-        assert_eq!(entries.insert(name.clone(), status.to_owned()), None, "{name} twice");
+        assert_eq!(
+            entries.insert(name.clone(), status.to_owned()),
+            None,
+            "{name} twice"
+        );
     }
     assert_eq!(entries, reasons());
 }
@@ -123,10 +133,7 @@ pub(super) fn access_fields() -> Vec<String> {
 fn the_page_on_logs_has_every_field() {
     let told = |heading| -> Vec<String> {
         let rows = rows(&page("docs/logs.md"), heading);
-        let mut names: Vec<String> = rows
-            .iter()
-            .flat_map(|row| split_code(&row[0]).0)
-            .collect();
+        let mut names: Vec<String> = rows.iter().flat_map(|row| split_code(&row[0]).0).collect();
         names.sort();
         names
     };
