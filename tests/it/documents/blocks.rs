@@ -67,12 +67,13 @@ fn judge(path: &str, block: &Block) -> Result<(), String> {
         // Loaded by `every_configuration_that_is_shown_loads`.
         WHOLE | PART => Ok(()),
         // For other programs.
-        "yaml" => serde_yaml::from_str::<serde_yaml::Value>(text)
+        "yaml" | "yaml prometheus.yaml" => serde_yaml::from_str::<serde_yaml::Value>(text)
             .map(drop)
             .map_err(|error| error.to_string()),
         "sh" => script(text),
         "json" => text.lines().try_for_each(json),
         "text metrics" => text.lines().try_for_each(metric),
+        "promql" => mentions::metrics_exist(text),
         "text findings" => findings(text),
         "text demo" => text.lines().try_for_each(scene),
         "text access" => text.lines().try_for_each(access_line),
@@ -85,7 +86,7 @@ fn judge(path: &str, block: &Block) -> Result<(), String> {
         }
         "python" if path == "docs/audit.md" => Ok(()),
         // Nothing in them is ours: a drawing, the form of another program's settings, and what a sender prints.
-        "text picture" | "text logrotate" | "text settings" | "text sender" => Ok(()),
+        "text picture" | "text logrotate" | "text probe" | "text sender" => Ok(()),
         _ => Err("no mark that CONTRIBUTING.md lists".to_owned()),
     }
 }
@@ -274,6 +275,7 @@ fn what_is_wrong_is_found() {
         ("json", "{"),
         ("text metrics", "countersign_nothing_total 1"),
         ("text metrics", "countersign_requests_total one"),
+        ("promql", "rate(countersign_nothing_total[5m])"),
         ("text findings", "gateway.yaml is not valid"),
         ("text demo", "ok    a scene of nobody -> 200"),
         ("text access", "2026 200 forwarded POST path=/redox"),

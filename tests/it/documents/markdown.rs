@@ -66,6 +66,8 @@ pub(super) fn blocks(text: &str) -> Vec<Block> {
     let mut lines = text.lines().enumerate();
     while let Some((number, line)) = lines.next() {
         if let Some((length, mark)) = fence(line) {
+            // In a list the block stands as deep as its fence.
+            let depth = line.len() - line.trim_start().len();
             let inside = lines.by_ref().map(|(_, line)| line);
             let inside = inside.take_while(|line| {
                 !fence(line).is_some_and(|(end, rest)| end >= length && rest.is_empty())
@@ -73,7 +75,9 @@ pub(super) fn blocks(text: &str) -> Vec<Block> {
             blocks.push(Block {
                 mark: mark.to_owned(),
                 line: number + 1,
-                text: inside.map(|line| format!("{line}\n")).collect(),
+                text: inside
+                    .map(|line| format!("{}\n", line.get(depth..).unwrap_or_default()))
+                    .collect(),
             });
         }
     }
@@ -198,6 +202,8 @@ pub(super) fn rows(text: &str, heading: &str) -> Vec<Vec<String>> {
 
 #[test]
 fn pieces_of_a_page_are_found() {
+    let text = "1. x\n\n   ```yaml\n   a:\n     b: 1\n   ```\n";
+    assert_eq!(blocks(text)[0].text, "a:\n  b: 1\n");
     let text = "# A `b` c\n\nsee [x](y.md#z) and `[no](link)`\n\n```sh\na # b\n```\n## A b c\n\
                 ````text one\n```\n````\n| a | b |\n| --- | --- |\n| 1 | 2 |\n# end\n";
     let found: Vec<(String, usize, String)> = blocks(text)

@@ -66,6 +66,16 @@ pub(super) fn is_metric(name: &str) -> bool {
         .any(|name| known.contains(name))
 }
 
+/// Whether every word that looks like a metric of ours is one. With an underscore at its end: the beginning of several.
+pub(super) fn metrics_exist(text: &str) -> Result<(), String> {
+    let words = text.split(|letter| !is_word(letter));
+    let mut ours = words.filter(|word| word.starts_with("countersign_") && !word.ends_with('_'));
+    match ours.find(|word| !is_metric(word)) {
+        Some(word) => Err(format!("no metric `{word}`")),
+        None => Ok(()),
+    }
+}
+
 #[test]
 fn what_the_text_mentions_exists() {
     let settings = reference::paths();
@@ -79,12 +89,8 @@ fn what_the_text_mentions_exists() {
                     say(format!("`{code}`: {problem}"));
                 }
             }
-            for word in code.split(|letter| !is_word(letter)) {
-                // With an underscore at the end: the beginning of several.
-                let ours = word.starts_with("countersign_") && !word.ends_with('_');
-                if ours && !is_metric(word) {
-                    say(format!("no metric `{word}`"));
-                }
+            if let Err(problem) = metrics_exist(&code) {
+                say(problem);
             }
             if let Some(setting) = looks_like_a_setting(&code)
                 && !settings
