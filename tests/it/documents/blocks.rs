@@ -13,34 +13,59 @@ use super::{PART, WHOLE, mentions, root, shell, tables};
 use crate::support::now;
 
 /// Programs of others that the documents may use.
-const PROGRAMS: [&str; 27] = [
+const PROGRAMS: [&str; 52] = [
+    "amtool",
     "apt-get",
+    "awk",
     "aws",
     "caddy",
     "cargo",
+    "cat",
     "cd",
     "chmod",
     "chown",
     "curl",
+    "date",
+    "df",
     "docker",
+    "dpkg",
+    "dpkg-deb",
+    "du",
+    "echo",
     "export",
     "git",
+    "grep",
     "haproxy",
+    "head",
+    "id",
     "install",
     "journalctl",
     "kill",
     "kubectl",
+    "less",
+    "ls",
+    "mkdir",
     "mv",
     "nginx",
     "openssl",
     "pgrep",
     "printf",
+    "promtool",
+    "ps",
     "python3",
+    "rust-audit-info",
+    "sed",
     "sha256sum",
+    "sleep",
+    "sort",
+    "ssh-keygen",
+    "stat",
     "systemctl",
     "systemd-run",
+    "tail",
     "tr",
-    "less",
+    "uniq",
+    "wc",
 ];
 /// Folders of the checkout whose names in a command mean the real thing.
 const FOLDERS: [&str; 5] = ["benches/", "deploy/", "docs/", "tests/", ".ci/"];
@@ -220,9 +245,15 @@ fn command(words: &[String]) -> Result<(), String> {
     };
     let program = words.first().map(String::as_str).unwrap_or_default();
     for word in words {
-        // With a fragment behind it that is a place in the file; a number sign is no part of a name here.
+        // Of a pattern, the folder has to be there.
+        let path = word.split_once('*').map_or(word.as_str(), |(path, _)| path);
+        let path = if path.len() < word.len() {
+            path.rsplit_once('/').map_or(path, |(path, _)| path)
+        } else {
+            path
+        };
         let named = FOLDERS.iter().any(|folder| word.starts_with(folder));
-        if named && !root().join(word).exists() && !word.starts_with("deploy/compose/secrets") {
+        if named && !root().join(path).exists() && !word.starts_with("deploy/compose/secrets") {
             return Err(format!("there is no {word}"));
         }
     }
@@ -254,7 +285,7 @@ fn is_name(text: &str) -> bool {
     !text.is_empty()
         && text
             .chars()
-            .all(|letter| letter.is_ascii_uppercase() || letter == '_')
+            .all(|letter| letter.is_ascii_alphabetic() || letter == '_')
 }
 
 #[test]

@@ -38,9 +38,19 @@ fn understood(arguments: &[String], named: bool) -> Result<(), String> {
     }
 }
 
-/// Names of all metrics, as the source has them.
+/// Names of all metrics, as the source has them, and of what the rules record beside them.
 fn metrics() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
+    for entry in fs::read_dir(root().join("deploy/prometheus"))
+        .into_iter()
+        .flatten()
+    {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let recorded = text.lines().filter_map(|line| line.split_once("record: "));
+        let parts = recorded.flat_map(|(_, name)| name.trim().split(':'));
+        names.extend(parts.map(str::to_owned));
+    }
     for entry in fs::read_dir(root().join("src/telemetry/metrics")).unwrap() {
         let text = fs::read_to_string(entry.unwrap().path()).unwrap();
         let strings = text.split('"').skip(1).step_by(2);
