@@ -246,11 +246,9 @@ fn command(words: &[String]) -> Result<(), String> {
     let program = words.first().map(String::as_str).unwrap_or_default();
     for word in words {
         // Of a pattern, the folder has to be there.
-        let path = word.split_once('*').map_or(word.as_str(), |(path, _)| path);
-        let path = if path.len() < word.len() {
-            path.rsplit_once('/').map_or(path, |(path, _)| path)
-        } else {
-            path
+        let path = match word.split_once('*') {
+            Some((before, _)) => before.rsplit_once('/').map_or(before, |(folder, _)| folder),
+            None => word.as_str(),
         };
         let named = FOLDERS.iter().any(|folder| word.starts_with(folder));
         if named && !root().join(path).exists() && !word.starts_with("deploy/compose/secrets") {
