@@ -118,6 +118,12 @@ impl Stage {
             certificate.display(),
             port = gateway.port()
         );
+        let probe = format!(
+            "{TOKEN_VARIABLE}={token} countersign probe https://localhost:{port}/redox --token-env {TOKEN_VARIABLE} \
+             --ca {} --resolve localhost:{port}:127.0.0.1",
+            certificate.display(),
+            port = gateway.port()
+        );
         let admin = self.serving.admin_address().map(|address| {
             format!(
                 "\nMetrics: curl http://{address}/metrics\nHealth:  curl http://{address}/readyz\n"
@@ -130,7 +136,9 @@ impl Stage {
              {curl}'?challenge=hello&verification-token={token}'\n\n\
              # a message, with the token and without\n\
              {curl} -H 'verification-token: {token}' -d '{{\"Meta\":{{\"DataModel\":\"Results\"}}}}'\n\
-             {curl} -d '{{\"Meta\":{{\"DataModel\":\"Results\"}}}}'\n{}\n\
+             {curl} -d '{{\"Meta\":{{\"DataModel\":\"Results\"}}}}'\n\n\
+             # all that a sender may do, well and badly, in one table\n\
+             {probe}\n{}\n\
              Ctrl-C ends it.\n",
             admin.unwrap_or_default()
         )

@@ -10,6 +10,8 @@ mod demo;
 mod descriptors;
 mod healthcheck;
 mod manager;
+mod overview;
+mod probe;
 mod reload;
 mod run;
 pub mod serve;
@@ -24,6 +26,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+/// What does TLS here.
+const TLS_PROVIDER: &str = "rustls with aws-lc-rs";
 
 /// What `--version` tells: number, revision, target, TLS provider.
 const VERSION: &str = concat!(
@@ -59,6 +64,8 @@ enum Command {
     Demo(demo::Demo),
     /// Ask a running gateway on this machine whether it is ready: 0 if so, for containers
     Healthcheck(healthcheck::HealthCheck),
+    /// Play the sender against a live gateway, well and badly, and tell whether it is right
+    Probe(probe::Probe),
     /// Make tokens
     #[command(subcommand)]
     Token(token::Token),
@@ -99,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::check(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments),
+        Command::Probe(arguments) => probe::probe(&arguments),
         Command::Token(arguments) => token::token(&arguments),
         Command::Audit(arguments) => audit::audit(&arguments),
         Command::Config(arguments) => config::config(&arguments),

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// What each room may import. A path in place of a room means: this and nothing else of it.
-const MAY_IMPORT: [(&str, &[&str]); 9] = [
+const MAY_IMPORT: [(&str, &[&str]); 10] = [
     ("verify", &[]),
     ("route", &[]),
     ("telemetry", &[]),
@@ -19,6 +19,7 @@ const MAY_IMPORT: [(&str, &[&str]); 9] = [
         &["clock", "route", "server", "telemetry", "verify"],
     ),
     ("admin", &["server", "telemetry"]),
+    ("probe", &[]),
     ("config", &["gateway", "route", "server", "verify"]),
     (
         "cli",
@@ -27,6 +28,7 @@ const MAY_IMPORT: [(&str, &[&str]); 9] = [
             "clock",
             "config",
             "gateway",
+            "probe",
             "route",
             "server",
             "telemetry",

@@ -7,11 +7,13 @@
 mod audit;
 mod merge;
 mod process;
+mod reading;
 mod upstream;
 mod worker;
 
 pub use audit::AuditMetrics;
 pub use process::{ProcessMetrics, RELOAD_TRIGGERS};
+pub use reading::{Durations, RouteTotals, UpstreamTotals};
 pub use upstream::UpstreamMetrics;
 pub use worker::{ListenerMetrics, RouteMetrics, WorkerMetrics};
 
@@ -22,6 +24,7 @@ use prometheus::core::Collector;
 use prometheus::{Encoder, IntCounterVec, IntGaugeVec, Opts, Registry, Result, TextEncoder};
 
 use self::merge::{Merged, merge};
+use self::reading::Handles;
 
 /// The one gauge that is not a sum over workers: the latest of them counts.
 const LAST_ACCEPTED: &str = "countersign_last_accepted_timestamp_seconds";
@@ -55,7 +58,7 @@ pub struct Labels {
 #[derive(Clone)]
 pub struct Metrics {
     labels: Labels,
-    workers: Arc<Mutex<Vec<Registry>>>,
+    workers: Arc<Mutex<Vec<(Registry, Handles)>>>,
     process: Registry,
 }
 
@@ -87,7 +90,7 @@ impl Metrics {
         self.workers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(registry);
+            .push((registry, worker.handles()));
         Ok(worker)
     }
 
@@ -97,7 +100,7 @@ impl Metrics {
     /// None in practice: writing into memory does not fail.
     pub fn render(&self) -> Result<Vec<u8>> {
         let mut families = BTreeMap::new();
-        for registry in &*self.workers.lock().unwrap_or_else(PoisonError::into_inner) {
+        for (registry, _) in &*self.workers.lock().unwrap_or_else(PoisonError::into_inner) {
             merge(&mut families, registry.gather());
         }
         merge(&mut families, self.process.gather());

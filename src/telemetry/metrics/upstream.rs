@@ -7,6 +7,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, Res
 use super::{counters, gauges};
 
 /// The families of one worker.
+#[derive(Clone)]
 pub(super) struct UpstreamFamilies {
     connections: IntGaugeVec,
     waiting: IntGaugeVec,
@@ -93,6 +94,11 @@ impl UpstreamMetrics {
         if let Some(counter) = self.passed_over.get(endpoint) {
             counter.inc();
         }
+    }
+
+    /// How often each endpoint was passed over, in the order of the endpoints.
+    pub(super) fn passed_over_counts(&self) -> impl Iterator<Item = u64> {
+        self.passed_over.iter().map(IntCounter::get)
     }
 
     /// What active checks say of the endpoint at this position.

@@ -8,6 +8,7 @@ use prometheus::{
     Registry, Result,
 };
 
+use super::reading::Handles;
 use super::upstream::{UpstreamFamilies, UpstreamMetrics};
 use super::{LAST_ACCEPTED, Labels, counters, gauges, register};
 
@@ -195,6 +196,23 @@ impl WorkerMetrics {
             )?,
             upstreams: UpstreamFamilies::new(registry)?,
         })
+    }
+
+    /// What the status page reads.
+    pub(super) fn handles(&self) -> Handles {
+        let listeners = self.listener_names.iter().cloned();
+        let open = self.listeners.iter().map(|listener| listener.open.clone());
+        Handles {
+            listeners: listeners.zip(open).collect(),
+            requests: self.requests.clone(),
+            rejected: self.rejected.clone(),
+            token_uses: self.token_uses.clone(),
+            last_accepted: self.last_accepted.clone(),
+            in_flight: self.in_flight.clone(),
+            durations: self.duration.clone(),
+            upstream_errors: self.upstream_errors.clone(),
+            upstreams: self.upstreams.clone(),
+        }
     }
 
     /// The counters of a listener, by position.

@@ -13,7 +13,7 @@ use super::{PART, WHOLE, mentions, root, shell, tables};
 use crate::support::now;
 
 /// Programs of others that the documents may use.
-const PROGRAMS: [&str; 52] = [
+const PROGRAMS: [&str; 55] = [
     "amtool",
     "apt-get",
     "awk",
@@ -40,9 +40,11 @@ const PROGRAMS: [&str; 52] = [
     "id",
     "install",
     "journalctl",
+    "jq",
     "kill",
     "kubectl",
     "less",
+    "logger",
     "ls",
     "mkdir",
     "mv",
@@ -62,9 +64,10 @@ const PROGRAMS: [&str; 52] = [
     "stat",
     "systemctl",
     "systemd-run",
-    "tail",
     "tr",
     "uniq",
+    "tail",
+    "w3m",
     "wc",
 ];
 /// Folders of the checkout whose names in a command mean the real thing.

@@ -201,6 +201,16 @@ impl Gateway {
         serving.reload(compiled, "signal")
     }
 
+    /// Offers a configuration that is not valid.
+    pub(crate) fn offer_invalid(&mut self, text: &str) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gateway.yaml");
+        std::fs::write(&file, text).unwrap();
+        let report = config::load(&file, &Environment::default(), now());
+        assert!(report.compiled.is_none(), "it is valid");
+        self.serving().reload_failed("signal", &report.findings);
+    }
+
     pub(crate) fn metrics(&self) -> String {
         String::from_utf8(self.serving().metrics().render().unwrap()).unwrap()
     }
