@@ -116,5 +116,7 @@ pub mod verify;
 
 /// Revision the program was built from; `unknown` where the build had none to tell.
 pub const REVISION: &str = env!("COUNTERSIGN_REVISION");
+/// Version of the compiler that built the program.
+pub const RUSTC: &str = env!("COUNTERSIGN_RUSTC");
 /// Target triple the program was built for.
 pub const TARGET: &str = env!("COUNTERSIGN_TARGET");

@@ -5,6 +5,7 @@
 //! gateway out of service: it has to tell the sender to wait. An audit trail that cannot be written is one where
 //! the configuration says that nothing may happen without it.
 
+mod scrape;
 mod thread;
 
 use std::convert::Infallible;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -23,6 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use self::scrape::ScrapeBody;
 pub use self::thread::AdminThread;
 use crate::server::Stop;
 use crate::telemetry::{AuditState, Metrics};
@@ -31,6 +33,8 @@ use crate::telemetry::{AuditState, Metrics};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Pause after a failed accept, so that a lack of descriptors does not make the loop spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What the admin listener tells.
 #[derive(Clone)]
@@ -80,7 +84,7 @@ impl Admin {
 
     async fn connection(self, stream: TcpStream) {
         let service = service_fn(|request: Request<Incoming>| {
-            let answer = self.answer(request.method(), request.uri().path());
+            let answer = self.respond(&request);
             async move { Ok::<_, Infallible>(answer) }
         });
         let connection = http1::Builder::new()
@@ -92,6 +96,28 @@ impl Admin {
         }
     }
 
+    /// The answer, counted.
+    fn respond(&self, request: &Request<Incoming>) -> Response<Either<Full<Bytes>, ScrapeBody>> {
+        let path = request.uri().path();
+        let answer = self.answer(request.method(), path);
+        let status = answer.status();
+        self.metrics.admin_answered(path, status.as_u16());
+        if path != "/metrics" || status != StatusCode::OK {
+            return answer.map(Either::Left);
+        }
+        let stopping = *self.stop.borrow() != Stop::Not;
+        self.metrics.state(self.not_ready().is_none(), stopping);
+        answer.map(|_| Either::Right(ScrapeBody::new(self.metrics.scrape())))
+    }
+
+    /// Why no traffic is wanted, if so.
+    fn not_ready(&self) -> Option<&'static str> {
+        if self.audit.as_ref().is_some_and(AuditState::refuses) {
+            return Some("audit failing\n");
+        }
+        (*self.stop.borrow() != Stop::Not).then_some("draining\n")
+    }
+
     fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
         if *method != Method::GET && *method != Method::HEAD {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
@@ -101,28 +127,14 @@ impl Admin {
             return response;
         }
         match path {
-            "/metrics" => self.metrics(),
+            // What it says comes while it is read.
+            "/metrics" => answer(StatusCode::OK, METRICS_TYPE, Bytes::new()),
             "/healthz" => text(StatusCode::OK, "ok\n"),
-            "/readyz" if self.audit.as_ref().is_some_and(AuditState::refuses) => {
-                text(StatusCode::SERVICE_UNAVAILABLE, "audit failing\n")
-            }
-            "/readyz" if *self.stop.borrow() == Stop::Not => text(StatusCode::OK, "ready\n"),
-            "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            "/readyz" => match self.not_ready() {
+                None => text(StatusCode::OK, "ready\n"),
+                Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
+            },
             _ => text(StatusCode::NOT_FOUND, "not found\n"),
-        }
-    }
-
-    fn metrics(&self) -> Response<Full<Bytes>> {
-        match self.metrics.render() {
-            Ok(body) => answer(
-                StatusCode::OK,
-                "text/plain; version=0.0.4; charset=utf-8",
-                body.into(),
-            ),
-            Err(error) => {
-                tracing::error!(%error, "cannot render metrics");
-                text(StatusCode::INTERNAL_SERVER_ERROR, "cannot render metrics\n")
-            }
         }
     }
 }

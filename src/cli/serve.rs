@@ -20,10 +20,13 @@ use crate::clock;
 use crate::config::{self, CertificateInfo, Compiled};
 use crate::gateway::plan::Plan;
 use crate::gateway::{Gateway, Guesses, LABELS, Logs};
-use crate::server::{self, BindError, Running, Settings, Stop, WorkerContext};
+use crate::server::tls::PROVIDER;
+use crate::server::{
+    self, BindError, ListenerSpec, Running, Settings, Stop, WorkerContext,
+};
 use crate::telemetry::{
-    AccessLog, AccessSink, AccessWriter, AuditEvent, AuditLog, AuditSink, Format, Metrics,
-    ProcessMetrics,
+    AccessLog, AccessSink, AccessWriter, AuditEvent, AuditLog, AuditSink, CertificateDates,
+    ConfiguredListener, Format, Metrics, ProcessMetrics, TlsFacts,
 };
 
 /// Why a gateway did not start.
@@ -136,6 +139,12 @@ pub fn start(compiled: Compiled, with: Start) -> Result<Serving, StartError> {
         .iter()
         .map(|spec| Arc::clone(&spec.name))
         .collect();
+    let limits = compiled.listeners.iter().map(|spec| ConfiguredListener {
+        name: Arc::clone(&spec.name),
+        limit: spec.max_connections,
+    });
+    let limits = limits.collect();
+    let tls = tls_facts(&compiled.listeners);
     let settings = Settings {
         listeners: compiled.listeners,
         limits: compiled.server,
@@ -143,10 +152,13 @@ pub fn start(compiled: Compiled, with: Start) -> Result<Serving, StartError> {
     let bound = server::bind(settings, sockets, compiled.workers).map_err(StartError::Bind)?;
     let addresses = bound.addresses();
 
-    let metrics = Metrics::new(LABELS);
+    let metrics = Metrics::new(LABELS, limits);
     let process = metrics.process().map_err(resources)?;
     process.started(clock::unix_now().0);
+    process.digest(&compiled.effective.digest());
+    process.tls(tls);
     show_certificates(&process, &compiled.certificates);
+    metrics.configured(Arc::new(compiled.plan.configured()));
     let (access, writer) = open_log(with.access, &process)?.unzip();
     let audit = compiled.audit.take();
     let file = audit.as_ref().map(|audit| audit.file.clone());
@@ -198,7 +210,22 @@ fn admin_socket(
 
 fn show_certificates(process: &ProcessMetrics, certificates: &[CertificateInfo]) {
     let certificates = certificates.iter();
-    process.certificates(certificates.map(|info| (&*info.name, info.not_after.0)));
+    process.certificates(certificates.map(|info| CertificateDates {
+        name: &info.name,
+        not_before: info.not_before.0,
+        not_after: info.not_after.0,
+    }));
+}
+
+fn tls_facts(listeners: &[ListenerSpec]) -> Vec<TlsFacts> {
+    let each = listeners.iter().filter_map(|spec| {
+        Some(TlsFacts {
+            provider: PROVIDER,
+            fips: spec.tls.as_ref()?.fips(),
+            profile: spec.tls_minimum?.label(),
+        })
+    });
+    each.collect()
 }
 
 /// The settings that only a start takes up, each with its value.
@@ -252,13 +279,7 @@ fn maker(
 ) -> Result<impl Fn(WorkerContext) -> Option<Rc<Gateway>> + Send + Sync, StartError> {
     let seed = random()?;
     Ok(move |context: WorkerContext| {
-        let counters = match metrics.worker(&names) {
-            Ok(counters) => counters,
-            Err(error) => {
-                tracing::error!(%error, "cannot set up metrics");
-                return None;
-            }
-        };
+        let counters = metrics.worker();
         let logs = Logs {
             access: access.clone().map(AccessLog::new),
             audit: audit.clone().map(AuditLog::new),
@@ -323,6 +344,8 @@ impl Serving {
             return Err(changed);
         }
         self.standing = Standing::from(&compiled);
+        self.process.digest(&compiled.effective.digest());
+        self.process.tls(tls_facts(&compiled.listeners));
         self.trail.reloaded(trigger, compiled.effective);
         let mut listeners = compiled.listeners;
         let mut certificates = compiled.certificates;
@@ -349,6 +372,7 @@ impl Serving {
         let mut plan = compiled.plan;
         plan.inherit(&self.plans.borrow());
         self.trail.tokens(&self.plans.borrow(), &plan);
+        self.metrics.configured(Arc::new(plan.configured()));
         self.plans.send_replace(Arc::new(plan));
         Ok(())
     }

@@ -154,6 +154,10 @@ impl Gateway {
         }
     }
 
+    fn count_overhead(&self, outcome: Outcome, time: Duration) {
+        self.metrics.overhead(outcome.position(), time);
+    }
+
     fn listener_name(&self, position: usize) -> &str {
         self.listeners.get(position).map_or("none", |name| &**name)
     }
@@ -309,7 +313,9 @@ impl Gateway {
             // The connection of a proxy is not the guesser's alone: his held requests would take its streams from
             // others, and giving them up unanswered would end it for all.
             if record.is_direct() {
+                let held = Instant::now();
                 self.hold().await;
+                record.tally.waited_for(held.elapsed());
             }
         }
         if self.closes(stop, &record) {
@@ -404,9 +410,11 @@ impl Handler for Gateway {
         self: Rc<Self>,
         request: Request<RequestBody>,
         peer: Peer,
+        began: Instant,
     ) -> Result<Response<AnswerBody>, Close> {
-        let mut record = Record::begin(&self, Some(request.method()), peer, Instant::now());
+        let mut record = Record::begin(&self, Some(request.method()), peer, began);
         let (head, body) = request.into_parts();
+        record.claims(request::claims_redox(&head.headers));
         // To read is to ask for the body, and a refused request never gets its 100. Over HTTP/2 the connection is
         // kept anyhow, and the server looks after the rest of the body.
         let reads_rest = head.version != http::Version::HTTP_2
@@ -453,8 +461,13 @@ impl Handler for Gateway {
             ConnectionEvent::ProxyHeaderRefused(reason) => {
                 metrics.proxy_fault(position(&ConnectionEvent::PROXY_FAULTS, reason));
             }
-            ConnectionEvent::Handshake { version, resumed } => {
-                metrics.handshake(position(&ConnectionEvent::TLS_VERSIONS, version), resumed);
+            ConnectionEvent::Handshake {
+                version,
+                resumed,
+                took,
+            } => {
+                let version = position(&ConnectionEvent::TLS_VERSIONS, version);
+                metrics.handshake(version, resumed, took);
             }
             ConnectionEvent::HandshakeFailed(reason) => {
                 metrics.handshake_failure(position(&ConnectionEvent::HANDSHAKE_FAILURES, reason));

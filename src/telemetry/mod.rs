@@ -16,6 +16,7 @@ pub use audit::{
 };
 pub use log::init as init_log;
 pub use metrics::{
-    AuditMetrics, Labels, ListenerMetrics, Metrics, ProcessMetrics, RELOAD_TRIGGERS, RouteMetrics,
-    UpstreamMetrics, WorkerMetrics,
+    AuditMetrics, Configured, ConfiguredListener, ConfiguredRoute, ConfiguredToken,
+    ConfiguredUpstream, CertificateDates, Labels, ListenerMetrics, Metrics, PlanMetrics, ProcessMetrics,
+    RELOAD_TRIGGERS, RouteMetrics, Scrape, TlsFacts, UpstreamMetrics, WorkerMetrics,
 };
