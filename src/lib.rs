@@ -18,11 +18,11 @@
 //! | --- | --- | --- |
 //! | [`verify`] | judges: may this request pass? Bytes, tokens and the time in, a verdict out | nothing |
 //! | [`route`] | finds the route for a host and a path that has one reading | nothing |
-//! | [`telemetry`] | counters, access lines and the audit trail; told numbers and configured names, never what a sender wrote | nothing |
+//! | [`telemetry`] | counters, access lines, the audit trail and the last decisions; told numbers and configured names, never what a sender wrote | nothing |
 //! | [`clock`] | the only reader of clocks; the timers of a worker | `verify`, for [`verify::UnixTime`] |
 //! | [`server`] | sockets, TLS, the strict border of HTTP, connections, drain; serves any [`server::Handler`] | `clock` |
 //! | [`gateway`] | the journey of a request; the only room that talks to upstreams | `clock`, `route`, `server`, `telemetry`, `verify` |
-//! | [`admin`] | metrics and health on an address of their own | `server`, `telemetry` |
+//! | [`admin`] | metrics, health and status on an address of their own | `server`, `telemetry` |
 //! | [`config`] | from `gateway.yaml` to what runs, with findings instead of errors | `gateway`, `route`, `server`, `verify` |
 //! | [`cli`] | one file per command, and the wiring of all rooms | all |
 //!
@@ -100,6 +100,7 @@
 //! | an event or a field of the audit trail | `telemetry/audit`, `cli/trail` | `docs/audit.md` |
 //! | which endpoint, how many connections, for how long | `gateway/upstream` | `config/compile/care`, a fault in `tests/it/support/faults.rs` |
 //! | a page of the admin listener | `admin` | |
+//! | something on the status page | `admin/status/picture`, and `cli/overview` where no counter has it | `docs/status.md` |
 //! | a command | a file in `cli` | `tests/it/cli.rs` |
 //! | what a reload takes up | `cli/serve` (`reload`), `server/spec` for connections, `gateway/plan` for requests | `tests/it/reload.rs` |
 //! | a timeout | [`clock`] has the timers, the room that waits has the number | |

@@ -10,6 +10,7 @@ mod demo;
 mod descriptors;
 mod healthcheck;
 mod manager;
+mod overview;
 mod reload;
 mod run;
 pub mod serve;
@@ -24,6 +25,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+/// What does TLS here.
+const TLS_PROVIDER: &str = "rustls with aws-lc-rs";
 
 /// What `--version` tells: number, revision, target, TLS provider.
 const VERSION: &str = concat!(

@@ -128,7 +128,7 @@ fn read(file: &Path, files: Vec<PathBuf>, machine: &Machine, trigger: Trigger) -
 /// A reading has come to nothing.
 pub(super) fn give_up(serving: &Serving, trigger: Trigger) {
     let trigger = trigger.label();
-    serving.reload_failed(trigger);
+    serving.reload_failed(trigger, &[]);
     tracing::error!(
         trigger,
         "reading the configuration panicked; the one in force stays, please report it"
@@ -141,7 +141,7 @@ pub(super) fn apply(serving: &mut Serving, reading: Reading) -> bool {
     let mut report = reading.report;
     report.findings.iter().for_each(log_finding);
     let Some(compiled) = report.compiled.take() else {
-        serving.reload_failed(trigger);
+        serving.reload_failed(trigger, &report.findings);
         tracing::error!(
             trigger,
             errors = report.errors(),
@@ -151,6 +151,7 @@ pub(super) fn apply(serving: &mut Serving, reading: Reading) -> bool {
     };
     match serving.reload(compiled, trigger) {
         Ok(()) => {
+            serving.reload_warned(&report.findings);
             tracing::info!(trigger, "configuration reloaded");
             true
         }

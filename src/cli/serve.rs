@@ -14,19 +14,18 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::descriptors;
+use super::overview::Known;
 use super::trail::Trail;
-use crate::admin::{self, Admin, AdminThread};
+use crate::admin::{self, Admin, AdminThread, Page, Status};
 use crate::clock;
-use crate::config::{self, CertificateInfo, Compiled};
+use crate::config::{self, AdminSpec, CertificateInfo, Compiled, Finding};
 use crate::gateway::plan::Plan;
 use crate::gateway::{Gateway, Guesses, LABELS, Logs};
 use crate::server::tls::PROVIDER;
-use crate::server::{
-    self, BindError, ListenerSpec, Running, Settings, Stop, WorkerContext,
-};
+use crate::server::{self, BindError, ListenerSpec, Running, Settings, Stop, WorkerContext};
 use crate::telemetry::{
     AccessLog, AccessSink, AccessWriter, AuditEvent, AuditLog, AuditSink, CertificateDates,
-    ConfiguredListener, Format, Metrics, ProcessMetrics, TlsFacts,
+    ConfiguredListener, Decisions, Format, Metrics, ProcessMetrics, TlsFacts,
 };
 
 /// Why a gateway did not start.
@@ -70,6 +69,7 @@ pub struct Serving {
     metrics: Metrics,
     process: ProcessMetrics,
     certificates: Vec<CertificateInfo>,
+    known: Known,
     fixed: BTreeMap<String, String>,
     standing: Standing,
 }
@@ -113,73 +113,64 @@ pub fn start(compiled: Compiled, with: Start) -> Result<Serving, StartError> {
     let fixed = fixed(&compiled);
     let standing = Standing::from(&compiled);
     let mut compiled = compiled;
-    if let Some(limit) = with.descriptors
-        && descriptors::fit(&mut compiled.listeners, limit)
-    {
-        let connections: usize = compiled
-            .listeners
-            .iter()
-            .map(|spec| spec.max_connections)
-            .sum();
-        tracing::warn!(
-            limit,
-            connections,
-            "the limit on open files is too low for max_connections, so fewer connections are taken; raise LimitNOFILE= or ulimit -n"
-        );
-    }
+    fit(&mut compiled.listeners, with.descriptors);
     let mut sockets = with.sockets;
     // The first random draw of a process is slow; here it delays nobody's handshake.
     server::tls::warm_up();
-    let admin = compiled
-        .admin
-        .map(|address| admin_socket(address, &mut sockets))
-        .transpose()?;
-    let names: Vec<Arc<str>> = compiled
-        .listeners
-        .iter()
-        .map(|spec| Arc::clone(&spec.name))
-        .collect();
-    let limits = compiled.listeners.iter().map(|spec| ConfiguredListener {
-        name: Arc::clone(&spec.name),
-        limit: spec.max_connections,
-    });
-    let limits = limits.collect();
-    let tls = tls_facts(&compiled.listeners);
+    let admin = compiled.admin.take();
+    let admin = admin.map(|spec| Ok((admin_socket(&spec, &mut sockets)?, spec)));
+    let admin = admin.transpose()?;
+    let names = (compiled.listeners.iter()).map(|spec| Arc::clone(&spec.name));
+    let names: Vec<Arc<str>> = names.collect();
     let settings = Settings {
         listeners: compiled.listeners,
         limits: compiled.server,
     };
+    let specs = settings.listeners.clone();
     let bound = server::bind(settings, sockets, compiled.workers).map_err(StartError::Bind)?;
     let addresses = bound.addresses();
 
-    let metrics = Metrics::new(LABELS, limits);
+    let metrics = metrics(&specs, &compiled.plan);
     let process = metrics.process().map_err(resources)?;
     process.started(clock::unix_now().0);
-    process.digest(&compiled.effective.digest());
-    process.tls(tls);
-    show_certificates(&process, &compiled.certificates);
-    metrics.configured(Arc::new(compiled.plan.configured()));
+    let configuration = compiled.effective.short();
+    show(&process, &configuration, &specs, &compiled.certificates);
     let (access, writer) = open_log(with.access, &process)?.unzip();
     let audit = compiled.audit.take();
     let file = audit.as_ref().map(|audit| audit.file.clone());
     let trail = Trail::start(audit, random()?, compiled.workers, &process.audit);
     let mut trail = trail.map_err(|error| StartError::Audit(file.unwrap_or_default(), error))?;
     trail.loaded(compiled.effective, &compiled.certificates);
-    let sinks = (access, trail.sink());
     let (plans, plan) = watch::channel(Arc::new(compiled.plan));
     let guesses = Guesses::new(Instant::now(), process.failed_sources.clone());
-    let make = maker(plan, names, metrics.clone(), sinks, Arc::new(guesses))?;
+    let known = Known::new(
+        plan.clone(),
+        &specs,
+        &addresses,
+        &compiled.certificates,
+        &configuration,
+    );
+    let decisions = Decisions::default();
+    let told = Told {
+        metrics: metrics.clone(),
+        access,
+        audit: trail.sink(),
+        decisions: decisions.clone(),
+    };
+    let make = maker(plan, names, told, Arc::new(guesses))?;
     let running = bound.spawn(with.heartbeat, make).map_err(resources)?;
-    let admin = admin
-        .map(|socket| {
-            let admin = Admin {
-                metrics: metrics.clone(),
-                stop: running.signal(),
-                audit: trail.state(),
-            };
-            AdminThread::start(socket, admin).map_err(resources)
-        })
-        .transpose()?;
+    let admin = admin.map(|(socket, spec)| {
+        let overview = Arc::new(known.clone());
+        let status = || Status::new(overview, metrics.clone(), decisions);
+        let admin = Admin {
+            metrics: metrics.clone(),
+            stop: running.signal(),
+            audit: trail.state(),
+            page: (spec.status).then(|| Arc::new(Page::new(status(), spec.hosts))),
+        };
+        AdminThread::start(socket, admin).map_err(resources)
+    });
+    let admin = admin.transpose()?;
     Ok(Serving {
         running,
         addresses,
@@ -190,16 +181,32 @@ pub fn start(compiled: Compiled, with: Start) -> Result<Serving, StartError> {
         metrics,
         process,
         certificates: compiled.certificates,
+        known,
         fixed,
         standing,
     })
 }
 
+/// Takes fewer connections than configured where files run short.
+fn fit(listeners: &mut [ListenerSpec], descriptors: Option<u64>) {
+    if let Some(limit) = descriptors
+        && descriptors::fit(listeners, limit)
+    {
+        let connections: usize = listeners.iter().map(|spec| spec.max_connections).sum();
+        tracing::warn!(
+            limit,
+            connections,
+            "the limit on open files is too low for max_connections, so fewer connections are taken; raise LimitNOFILE= or ulimit -n"
+        );
+    }
+}
+
 /// Among the open ones, or a fresh one.
 fn admin_socket(
-    address: SocketAddr,
+    spec: &AdminSpec,
     sockets: &mut Vec<TcpListener>,
 ) -> Result<TcpListener, StartError> {
+    let address = spec.address;
     let own = |socket: &mut TcpListener| socket.local_addr().is_ok_and(|own| own == address);
     let socket = match sockets.extract_if(.., own).next() {
         Some(socket) => admin::adopt(socket),
@@ -208,7 +215,26 @@ fn admin_socket(
     socket.map_err(|error| StartError::Bind(BindError::Address(address, error)))
 }
 
-fn show_certificates(process: &ProcessMetrics, certificates: &[CertificateInfo]) {
+/// Numbers of these listeners and of what this plan has names for.
+fn metrics(specs: &[ListenerSpec], plan: &Plan) -> Metrics {
+    let listeners = specs.iter().map(|spec| ConfiguredListener {
+        name: Arc::clone(&spec.name),
+        limit: spec.max_connections,
+    });
+    let metrics = Metrics::new(LABELS, listeners.collect());
+    metrics.configured(Arc::new(plan.configured()));
+    metrics
+}
+
+/// What is in force from now on.
+fn show(
+    process: &ProcessMetrics,
+    configuration: &str,
+    listeners: &[ListenerSpec],
+    certificates: &[CertificateInfo],
+) {
+    process.hash(configuration);
+    process.tls(tls_facts(listeners));
     let certificates = certificates.iter();
     process.certificates(certificates.map(|info| CertificateDates {
         name: &info.name,
@@ -269,20 +295,28 @@ fn open_log(
         .map_err(resources)
 }
 
+/// Who is told what becomes of requests.
+struct Told {
+    metrics: Metrics,
+    access: Option<AccessSink>,
+    audit: Option<AuditSink>,
+    decisions: Decisions,
+}
+
 /// What makes each worker's gateway, on the worker's own thread.
 fn maker(
     plan: watch::Receiver<Arc<Plan>>,
     names: Vec<Arc<str>>,
-    metrics: Metrics,
-    (access, audit): (Option<AccessSink>, Option<AuditSink>),
+    told: Told,
     guesses: Arc<Guesses>,
 ) -> Result<impl Fn(WorkerContext) -> Option<Rc<Gateway>> + Send + Sync, StartError> {
     let seed = random()?;
     Ok(move |context: WorkerContext| {
-        let counters = metrics.worker();
+        let counters = told.metrics.worker();
         let logs = Logs {
-            access: access.clone().map(AccessLog::new),
-            audit: audit.clone().map(AuditLog::new),
+            access: told.access.clone().map(AccessLog::new),
+            audit: told.audit.clone().map(AuditLog::new),
+            decisions: told.decisions.ring(),
         };
         if let Some(log) = &logs.access {
             tokio::task::spawn_local(AccessLog::run(Rc::clone(log)));
@@ -293,7 +327,7 @@ fn maker(
         let id_prefix = seed.wrapping_add(u64::try_from(context.index).unwrap_or(0));
         let gateway = Gateway::new(
             plan.clone(),
-            names.clone(),
+            &names,
             counters,
             logs,
             context.timers,
@@ -341,11 +375,11 @@ impl Serving {
             .reloaded(trigger, changed.is_empty(), clock::unix_now().0);
         if !changed.is_empty() {
             (self.trail).refused(trigger, Some((&compiled.effective, &changed)));
+            self.known.refused(trigger, &[], &changed);
             return Err(changed);
         }
         self.standing = Standing::from(&compiled);
-        self.process.digest(&compiled.effective.digest());
-        self.process.tls(tls_facts(&compiled.listeners));
+        let configuration = compiled.effective.short();
         self.trail.reloaded(trigger, compiled.effective);
         let mut listeners = compiled.listeners;
         let mut certificates = compiled.certificates;
@@ -362,8 +396,9 @@ impl Serving {
                 certificates.extend(kept);
             }
         }
-        show_certificates(&self.process, &certificates);
+        show(&self.process, &configuration, &listeners, &certificates);
         self.trail.certificates(&self.certificates, &certificates);
+        self.known.took_up(trigger, &certificates, &configuration);
         self.certificates = certificates;
         self.running.replace_settings(Settings {
             listeners,
@@ -382,10 +417,16 @@ impl Serving {
         self.standing
     }
 
-    /// A configuration was offered that is not valid; everything stays as it was.
-    pub fn reload_failed(&self, trigger: &str) {
+    /// A configuration was offered that is not valid, for these reasons; everything stays as it was.
+    pub fn reload_failed(&self, trigger: &str, findings: &[Finding]) {
         self.process.reloaded(trigger, false, clock::unix_now().0);
         self.trail.refused(trigger, None);
+        self.known.refused(trigger, findings, &[]);
+    }
+
+    /// What was found in the configuration that has just been put into force.
+    pub fn reload_warned(&self, findings: &[Finding]) {
+        self.known.warned(findings);
     }
 
     /// Signals are heard from now on, and so are requests.

@@ -79,7 +79,10 @@ fn address(
         base: Path::new(""),
         files: RefCell::default(),
     };
-    compile::admin(&mut context, &admin, &[])
+    match admin {
+        AdminSetting::Off(_) => Some(None),
+        AdminSetting::On(admin) => compile::admin_address(&mut context, &admin, &[]).map(Some),
+    }
 }
 
 #[cfg(test)]

@@ -131,19 +131,27 @@ pub(super) struct CertificatePair {
     pub(super) key: Option<String>,
 }
 
-/// The admin listener: `/metrics`, `/healthz`, `/readyz`. Plain HTTP.
+/// The admin listener: `/metrics`, `/healthz`, `/readyz`, `/status`, `/status.json`. Plain HTTP.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Admin {
     /// IP address and port; keep it away from the public.
     #[schemars(title = "an IP address and a port, such as 127.0.0.1:9090")]
     pub(super) address: String,
+    /// Whether `/status` and `/status.json` are served; the default is `true` on a loopback address, else `false`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) status: Option<bool>,
+    /// Host names by which a browser may ask for the status page, besides `localhost` and the address itself. Others are
+    /// refused, because a page of somebody else could make a browser ask.
+    pub(super) hosts: Vec<String>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
         Self {
             address: "127.0.0.1:9090".into(),
+            status: None,
+            hosts: Vec::new(),
         }
     }
 }

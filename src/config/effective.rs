@@ -27,6 +27,13 @@ impl Effective {
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// The first 12 digits of [`Effective::digest`]: enough to see whether two gateways run with the same.
+    pub fn short(&self) -> String {
+        let mut digest = self.digest();
+        digest.truncate(12);
+        digest
+    }
+
     /// The settings that differ from those of another one, such as `routes[0].upstream.url`, in order.
     pub fn changes(&self, other: &Self) -> Vec<String> {
         differences(&self.settings(), &other.settings())

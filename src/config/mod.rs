@@ -40,7 +40,7 @@ mod words;
 mod testing;
 
 pub use admin::admin_address;
-pub use compile::{AuditKey, AuditSpec, CertificateInfo, Compiled, LogSpec};
+pub use compile::{AdminSpec, AuditKey, AuditSpec, CertificateInfo, Compiled, LogSpec};
 pub use diagnostic::{Finding, Severity};
 pub use effective::{Effective, differences};
 pub use environment::{Environment, Process, Unusable};

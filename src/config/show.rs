@@ -3,7 +3,9 @@
 //! Secrets cannot come out here: of a token only id, kind of source and end are written, and a user information in
 //! an upstream URL has been refused before.
 
-use super::document::{Document, Listener, Route};
+use std::net::SocketAddr;
+
+use super::document::{Admin, AdminSetting, Document, Listener, Route};
 use super::label::default_names;
 use super::words::Challenge;
 
@@ -15,6 +17,9 @@ pub(super) fn effective(mut document: Document, workers: usize) -> String {
         .as_deref()
         .map(default_names)
         .unwrap_or_default();
+    if let AdminSetting::On(admin) = &mut document.admin {
+        fill_admin(admin);
+    }
     for listener in document.listeners.iter_mut().flatten() {
         fill_listener(listener);
     }
@@ -45,6 +50,12 @@ fn fill_listener(listener: &mut Listener) {
     if listener.name.is_none() {
         listener.name.clone_from(&listener.address);
     }
+}
+
+fn fill_admin(admin: &mut Admin) {
+    let address = admin.address.parse::<SocketAddr>();
+    let loopback = address.is_ok_and(|address| address.ip().is_loopback());
+    admin.status.get_or_insert(loopback);
 }
 
 fn fill_route(route: &mut Route, name: String) {

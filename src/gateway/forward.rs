@@ -76,7 +76,9 @@ pub(super) async fn forward(
         () = std::future::poll_fn(|cx| deadline.poll_rung(cx)) => Err(UpstreamError::Timeout.into()),
     };
     let now = Instant::now();
-    record.tally.waited_for(now.saturating_duration_since(asked));
+    record
+        .tally
+        .waited_for(now.saturating_duration_since(asked));
     let (response, lease) = outcome?;
     record.upstream_answered(response.status(), asked, now);
     check_response(&response)?;

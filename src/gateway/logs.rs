@@ -3,15 +3,16 @@
 use std::rc::Rc;
 
 use super::reason::{Outcome, Refusal, audit_event};
-use crate::telemetry::{AccessEntry, AccessLog, AuditLog};
+use crate::telemetry::{AccessEntry, AccessLog, AuditLog, DecisionRing};
 
-/// The logs of one worker; any of them may be turned off.
-#[derive(Clone, Default)]
+/// The logs of one worker; the first two may be turned off.
 pub struct Logs {
     /// The access log.
     pub access: Option<Rc<AccessLog>>,
     /// The audit trail.
     pub audit: Option<Rc<AuditLog>>,
+    /// The last decisions, for the status page.
+    pub decisions: DecisionRing,
 }
 
 /// What the audit trail wants to know beside the access entry.
@@ -22,7 +23,7 @@ pub(super) struct Kind {
 }
 
 impl Logs {
-    /// Whether nothing is told at all.
+    /// Whether neither log is there to be told.
     pub(super) fn is_off(&self) -> bool {
         self.access.is_none() && self.audit.is_none()
     }

@@ -10,6 +10,7 @@ mod forward;
 pub mod fuzzing;
 mod guesses;
 mod headers;
+mod last;
 mod logs;
 pub mod plan;
 mod reason;
@@ -24,10 +25,12 @@ mod upstream;
 
 pub use answer::AnswerBody;
 pub use guesses::{Guesses, SOURCE_LIMIT};
+pub use last::{LastFailure, TokenUses};
 pub use logs::Logs;
 pub use reason::{LABELS, Outcome, Refusal, Stop, UpstreamError};
 pub use room::Room;
 pub use upload::Broken;
+pub use upstream::EndpointState;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -45,7 +48,7 @@ use self::forward::{Verified, forward};
 use self::plan::{OnReject, Plan, RoutePlan};
 use self::record::Record;
 use self::request::Reading;
-use self::snapshot::Snapshot;
+use self::snapshot::{Snapshot, own};
 use self::source::Client;
 use self::upload::{Peek, discard, peek};
 use crate::clock::{self, Timers};
@@ -94,7 +97,7 @@ impl Gateway {
     /// starts differ. `guesses` is shared by all workers, and outlives every plan.
     pub fn new(
         mut plans: watch::Receiver<Arc<Plan>>,
-        listeners: Vec<Arc<str>>,
+        listeners: &[Arc<str>],
         metrics: WorkerMetrics,
         logs: Logs,
         timers: Timers,
@@ -106,7 +109,7 @@ impl Gateway {
         Rc::new(Self {
             plans: RefCell::new(plans),
             snapshot: RefCell::new(snapshot),
-            listeners,
+            listeners: listeners.iter().map(own).collect(),
             metrics: Rc::new(metrics),
             logs,
             timers,
@@ -141,10 +144,6 @@ impl Gateway {
         &self.timers
     }
 
-    fn logs(&self) -> &Logs {
-        &self.logs
-    }
-
     /// What a request ends with that nobody has ended: we cut it, or its sender did.
     fn abandoned(&self) -> Stop {
         if self.cutting.get() {
@@ -158,8 +157,8 @@ impl Gateway {
         self.metrics.overhead(outcome.position(), time);
     }
 
-    fn listener_name(&self, position: usize) -> &str {
-        self.listeners.get(position).map_or("none", |name| &**name)
+    fn listener_name(&self, position: usize) -> Option<&Arc<str>> {
+        self.listeners.get(position)
     }
 
     fn next_request_id(&self) -> String {

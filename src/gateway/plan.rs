@@ -10,11 +10,12 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::uri::PathAndQuery;
 use ipnet::IpNet;
+use tokio::time::Instant;
 
+use super::last::{LastFailure, TokenUses};
 use super::room::Room;
-use super::upstream::{Health, Places};
-
-use crate::route::Table;
+use super::upstream::{EndpointState, Health, Places};
+use crate::route::{Pattern, Table};
 use crate::telemetry::{Configured, ConfiguredRoute, ConfiguredToken, ConfiguredUpstream};
 use crate::verify::Scheme;
 
@@ -59,12 +60,14 @@ impl Plan {
             let old = left.swap_remove(position);
             upstream.health = Arc::clone(&old.health);
             upstream.places = Arc::clone(&old.places);
+            upstream.last_failure = Arc::clone(&old.last_failure);
             let (limit, queue) = upstream.care.places();
             upstream.places.resize(limit, queue);
         }
         for route in &mut self.routes {
             if let Some(old) = old.routes.iter().find(|old| old.name == route.name) {
                 route.room.inherit(&old.room);
+                route.inherit_uses(old);
             }
         }
     }
@@ -93,6 +96,17 @@ impl Plan {
     }
 }
 
+impl RoutePlan {
+    fn inherit_uses(&mut self, old: &Self) {
+        let ids = |scheme: &Scheme| -> Vec<Arc<str>> {
+            let ids = scheme.tokens().iter().map(|token| Arc::clone(token.id()));
+            ids.collect()
+        };
+        let (own, theirs) = (ids(&self.scheme), ids(&old.scheme));
+        self.token_uses.inherit(&own, &old.token_uses, &theirs);
+    }
+}
+
 impl UpstreamPlan {
     /// An upstream of which nothing is known yet.
     pub fn new(
@@ -106,10 +120,16 @@ impl UpstreamPlan {
             name,
             health: Arc::new(Health::new(endpoints.len())),
             places: Arc::new(Places::new(limit, queue)),
+            last_failure: Arc::default(),
             endpoints,
             header_case,
             care,
         }
+    }
+
+    /// What is known of each endpoint, in configured order.
+    pub fn endpoint_states(&self, now: Instant) -> Vec<EndpointState> {
+        self.health.states(now)
     }
 
     /// Whether there is a limit on its connections.
@@ -148,10 +168,14 @@ impl UpstreamCare {
 pub struct RoutePlan {
     /// What logs and metrics call it.
     pub name: Arc<str>,
+    /// Which requests are its; the table is what finds it.
+    pub pattern: Pattern,
     /// The only networks that may send, challenges too; `None` for all. No network of mapped addresses.
     pub allow: Option<Vec<IpNet>>,
     /// Who may pass.
     pub scheme: Scheme,
+    /// When each of its tokens was last used.
+    pub token_uses: TokenUses,
     /// Position in [`Plan::upstreams`].
     pub upstream: usize,
     /// What the upstream sees.
@@ -241,6 +265,8 @@ pub struct UpstreamPlan {
     pub(super) health: Arc<Health>,
     /// The connections of all workers, where they are limited.
     pub(super) places: Arc<Places>,
+    /// What last went wrong with it.
+    pub last_failure: Arc<LastFailure>,
 }
 
 /// How the connections of an upstream are looked after.

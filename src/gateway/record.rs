@@ -5,6 +5,7 @@
 //! something better is known, the story is that the sender went away.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 
 use super::Gateway;
 use super::logs::Kind;
-use super::plan::RoutePlan;
+use super::plan::{RoutePlan, UpstreamPlan};
 use super::reason::{Outcome, Refusal, Stop, challenge_position};
 use super::room::RoomPlace;
 use super::snapshot::Snapshot;
@@ -20,7 +21,7 @@ use super::source::Client;
 use super::upload::Tally;
 use crate::clock;
 use crate::server::Peer;
-use crate::telemetry::{AccessEntry, RouteMetrics};
+use crate::telemetry::{AccessEntry, Decision, RouteMetrics};
 use crate::verify::ChallengeMethod;
 
 /// The record of one request; see the module.
@@ -120,7 +121,10 @@ impl Record {
     pub(super) fn accepted(&mut self, token: usize, at: u64) -> Result<(), Refusal> {
         self.token = Some(token);
         self.metrics().token_used(token, at);
-        self.gateway.logs().can_tell()
+        if let Some(route) = self.route_plan() {
+            route.token_uses.note(token, at);
+        }
+        self.gateway.logs.can_tell()
     }
 
     /// A challenge with a right token, which is going to be answered.
@@ -184,7 +188,12 @@ impl Record {
         }
         match stop {
             Stop::Refused(refusal) => self.metrics().rejected(refusal.position(), self.redox),
-            Stop::Failed(error) => self.metrics().upstream_error(error.position()),
+            Stop::Failed(error) => {
+                self.metrics().upstream_error(error.position());
+                if let Some(upstream) = self.upstream_plan() {
+                    upstream.last_failure.note(error, clock::unix_now().0);
+                }
+            }
             Stop::SenderLeft | Stop::Cut => {}
         }
     }
@@ -195,9 +204,78 @@ impl Record {
             .and_then(|route| self.snapshot.plan.routes.get(route))
     }
 
+    fn upstream_plan(&self) -> Option<&UpstreamPlan> {
+        let route = self.route_plan()?;
+        self.snapshot.plan.upstreams.get(route.upstream)
+    }
+
     fn metrics(&self) -> &RouteMetrics {
         self.snapshot.metrics(self.route)
     }
+
+    /// For the access log and the audit trail.
+    fn tell(&self, end: &End) {
+        let logs = &self.gateway.logs;
+        if logs.is_off() {
+            return;
+        }
+        let upstream = self.upstream_plan().filter(|_| self.upstream_used);
+        let entry = AccessEntry {
+            time: self.time,
+            request_id: &self.request_id,
+            listener: (self.gateway.listener_name(self.peer.listener)).map_or("none", |name| name),
+            route: self.snapshot.route_name(self.route),
+            outcome: end.outcome.label(),
+            reason: end.reason,
+            token_id: (self.snapshot.token_id(self.route, self.token)).map(|id| &**id),
+            method: self.method,
+            status: self.status.map(|status| status.as_u16()),
+            received: self.tally.received.get(),
+            sent: self.tally.sent.get(),
+            duration: end.duration,
+            upstream_duration: self.upstream,
+            peer: self.peer.address,
+            client: Some(self.client.address).filter(|_| !self.is_direct()),
+            upstream: upstream.map(|upstream| {
+                // The endpoint that got it, where one did.
+                let endpoint = self.tally.endpoint.get();
+                let endpoint = endpoint.and_then(|position| upstream.endpoints.get(position));
+                endpoint.map_or(&*upstream.name, |endpoint| &*endpoint.name)
+            }),
+        };
+        let kind = Kind {
+            outcome: end.outcome,
+            challenge: self.challenge,
+            tls: self.peer.tls,
+        };
+        logs.tell(&entry, &kind);
+    }
+
+    /// For the status page. Takes the request id along, so it comes last.
+    fn write_decision(&mut self, end: &End) {
+        let Some(listener) = self.gateway.listener_name(self.peer.listener) else {
+            return;
+        };
+        let decision = Decision {
+            time: self.time,
+            duration: end.duration,
+            request_id: std::mem::take(&mut self.request_id),
+            listener: Arc::clone(listener),
+            route: Arc::clone(self.snapshot.route_name(self.route)),
+            outcome: end.outcome.label(),
+            reason: end.reason,
+            token_id: self.snapshot.token_id(self.route, self.token).cloned(),
+            status: self.status.map(|status| status.as_u16()),
+        };
+        self.gateway.logs.decisions.write(decision);
+    }
+}
+
+/// How a request ended.
+struct End {
+    outcome: Outcome,
+    reason: Option<&'static str>,
+    duration: Duration,
 }
 
 impl Drop for Record {
@@ -223,47 +301,13 @@ impl Drop for Record {
         if let Some(status) = self.status {
             metrics.response(status.as_u16());
         }
-        let logs = self.gateway.logs();
-        if logs.is_off() {
-            return;
-        }
-        let plan = &self.snapshot.plan;
-        let route = self.route_plan();
-        let token = self
-            .token
-            .and_then(|token| route?.scheme.tokens().iter().nth(token));
-        let upstream = route
-            .filter(|_| self.upstream_used)
-            .and_then(|route| plan.upstreams.get(route.upstream));
-        let entry = AccessEntry {
-            time: self.time,
-            request_id: &self.request_id,
-            listener: self.gateway.listener_name(self.peer.listener),
-            route: route.map_or("none", |route| &route.name),
-            outcome: outcome.label(),
-            reason,
-            token_id: token.map(|token| &**token.id()),
-            method: self.method,
-            status: self.status.map(|status| status.as_u16()),
-            received,
-            sent,
-            duration,
-            upstream_duration: self.upstream,
-            peer: self.peer.address,
-            client: Some(self.client.address).filter(|_| !self.is_direct()),
-            upstream: upstream.map(|upstream| {
-                // The endpoint that got it, where one did.
-                let endpoint = self.tally.endpoint.get();
-                let endpoint = endpoint.and_then(|position| upstream.endpoints.get(position));
-                endpoint.map_or(&*upstream.name, |endpoint| &*endpoint.name)
-            }),
-        };
-        let kind = Kind {
+        let end = End {
             outcome,
-            challenge: self.challenge,
-            tls: self.peer.tls,
+            reason,
+            duration,
         };
-        logs.tell(&entry, &kind);
+        self.tell(&end);
+        self.write_decision(&end);
     }
 }
 

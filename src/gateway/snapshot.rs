@@ -16,6 +16,14 @@ pub(super) struct Snapshot {
     routes: Vec<RouteMetrics>,
     unrouted: RouteMetrics,
     upstreams: Vec<Rc<Upstream>>,
+    names: Vec<RouteNames>,
+    no_name: Arc<str>,
+}
+
+/// What a route and its tokens are called, as copies of this worker.
+struct RouteNames {
+    route: Arc<str>,
+    tokens: Vec<Arc<str>>,
 }
 
 impl Snapshot {
@@ -35,7 +43,16 @@ impl Snapshot {
                 ))
             });
         let upstreams = upstreams.collect();
+        let names = plan.routes.iter().map(|route| RouteNames {
+            route: own(&route.name),
+            tokens: (route.scheme.tokens().iter())
+                .map(|token| own(token.id()))
+                .collect(),
+        });
+        let names = names.collect();
         Self {
+            names,
+            no_name: "none".into(),
             plan,
             routes: counters.routes,
             unrouted: counters.unrouted,
@@ -50,7 +67,23 @@ impl Snapshot {
             .unwrap_or(&self.unrouted)
     }
 
+    /// The name of a route, or what stands for none.
+    pub(super) fn route_name(&self, route: Option<usize>) -> &Arc<str> {
+        let names = route.and_then(|route| self.names.get(route));
+        names.map_or(&self.no_name, |names| &names.route)
+    }
+
+    /// The name of a token of a route.
+    pub(super) fn token_id(&self, route: Option<usize>, token: Option<usize>) -> Option<&Arc<str>> {
+        self.names.get(route?)?.tokens.get(token?)
+    }
+
     pub(super) fn upstream(&self, position: usize) -> Option<&Rc<Upstream>> {
         self.upstreams.get(position)
     }
+}
+
+/// A name of this worker's own: clones of a shared one would count their holders in a place that all workers write to.
+pub(super) fn own(name: &Arc<str>) -> Arc<str> {
+    Arc::from(&**name)
 }

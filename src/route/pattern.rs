@@ -71,6 +71,17 @@ impl Pattern {
     }
 }
 
+/// As it stands in the configuration: host and path without a space between.
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.host.as_deref().unwrap_or_default())?;
+        match &self.path {
+            PathPattern::Exact(path) => f.write_str(path),
+            PathPattern::Below(prefix) => write!(f, "{prefix}*"),
+        }
+    }
+}
+
 impl PathPattern {
     fn parse(text: &str) -> Result<Self, PatternError> {
         if !text.starts_with('/') {
@@ -116,6 +127,19 @@ fn parse_host(host: &str) -> Result<Box<str>, PatternError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn is_shown_as_it_was_written() {
+        for (host, path) in [
+            (None, "/redox"),
+            (None, "/*"),
+            (Some("a.test"), "/redox/*"),
+            (Some("[::1]"), "/"),
+        ] {
+            let shown = Pattern::parse(host, path).unwrap().to_string();
+            assert_eq!(shown, format!("{}{path}", host.unwrap_or("")));
+        }
+    }
 
     #[test]
     fn reads_what_the_configuration_may_hold() {

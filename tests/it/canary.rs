@@ -510,18 +510,21 @@ fn play([tls, plain, _]: [SocketAddr; 3]) -> usize {
 /// All that the admin listener tells.
 fn admin(address: SocketAddr) -> Vec<u8> {
     let mut all = Vec::new();
-    for target in [
-        "/metrics",
-        "/healthz",
-        "/readyz",
-        "/kanarie7?kanarie7",
-        "kanarie7",
+    for (target, host) in [
+        ("/metrics", "kanarie7"),
+        ("/healthz", "kanarie7"),
+        ("/readyz", "kanarie7"),
+        ("/status", "localhost"),
+        ("/status.json?kanarie7", "localhost"),
+        ("/status", "kanarie7"),
+        ("/kanarie7?kanarie7", "kanarie7"),
+        ("kanarie7", "kanarie7"),
     ] {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         write!(
             stream,
-            "GET {target} HTTP/1.1\r\nHost: kanarie7\r\nConnection: close\r\n\r\n"
+            "GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
         )
         .unwrap();
         stream.read_to_end(&mut all).unwrap();
@@ -562,13 +565,21 @@ fn hunt(format: &str) {
     wait_for("an audit record for each request", || {
         (lines(&trail()) >= count).then_some(())
     });
+    let told = admin(addresses[2]);
+    let told_text = String::from_utf8_lossy(&told);
+    for shown in ["upstream_reset", "token_mismatch", "\"decisions\":["] {
+        assert!(
+            told_text.contains(shown),
+            "the status page does not tell of {shown}"
+        );
+    }
     let output = program.output.lock().unwrap().clone();
     let errors = program.errors.lock().unwrap().clone();
     let said = [
         ("the access log", output),
         ("the log", errors),
         ("the audit trail", trail()),
-        ("the admin listener", admin(addresses[2])),
+        ("the admin listener", told),
         ("config show", program.said(&["config", "show"])),
         ("check", program.said(&["check"])),
         (

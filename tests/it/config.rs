@@ -226,7 +226,9 @@ fn good_files_compile_into_what_they_say() {
         .collect();
     assert_eq!(names, ["public", "inside"]);
     assert!(compiled.listeners[0].tls.is_some() && compiled.listeners[1].tls.is_none());
-    assert_eq!(compiled.admin, Some("127.0.0.1:9090".parse().unwrap()));
+    let admin = compiled.admin.unwrap();
+    assert_eq!(admin.address, "127.0.0.1:9090".parse().unwrap());
+    assert!(admin.status && admin.hosts.is_empty());
     assert_eq!(compiled.workers, 2);
     let certificates: Vec<&str> = compiled
         .certificates

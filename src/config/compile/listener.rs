@@ -263,7 +263,8 @@ fn tls(
         if let Some(names) = &mut all.names {
             names.extend(loaded.identity.names.iter().cloned());
         }
-        (all.certificates).push(CertificateInfo::new(&name, listener, &loaded));
+        let info = CertificateInfo::new(&name, listener, &loaded);
+        all.certificates.push(info);
         identities.push(loaded.identity);
     }
     let minimum = match tls.minimum_version {

@@ -6,6 +6,7 @@
 //! Here are the settings that belong to no listener and no route; those have files of their own.
 
 mod address;
+mod admin;
 mod audit;
 mod care;
 mod limits;
@@ -16,15 +17,16 @@ mod upstream;
 mod upstream_tls;
 mod url;
 
+pub use admin::AdminSpec;
+pub(super) use admin::own_address as admin_address;
 pub use audit::{AuditKey, AuditSpec};
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::certificate::Loaded;
 use super::context::Context;
-use super::document::{AdminSetting, Document};
+use super::document::Document;
 use super::effective::Effective;
 use super::words::{LogFormat, LogLevel, WatchFiles};
 use crate::gateway::plan::Plan;
@@ -44,7 +46,7 @@ pub struct Compiled {
     /// Routes and upstreams.
     pub plan: Plan,
     /// The admin listener; `None` where it is turned off.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<AdminSpec>,
     /// What is logged.
     pub log: LogSpec,
     /// The audit trail, where there is one.
@@ -77,14 +79,14 @@ pub struct LogSpec {
 pub struct CertificateInfo {
     /// What metrics call it: its first name, or its file's name where it has none.
     pub name: Arc<str>,
-    /// The last second in which it is valid.
-    pub not_after: UnixTime,
-    /// The first second in which it is.
-    pub not_before: UnixTime,
+    /// The DNS names it is good for, in lower case.
+    pub names: Vec<String>,
     /// Its serial number, as hexadecimal digits with colons between them.
     pub serial: String,
-    /// The DNS names it is for.
-    pub names: Vec<String>,
+    /// The first second in which it is valid.
+    pub not_before: UnixTime,
+    /// The last second in which it is valid.
+    pub not_after: UnixTime,
     /// The name of the listener that serves it.
     pub listener: Arc<str>,
 }
@@ -93,10 +95,10 @@ impl CertificateInfo {
     fn new(name: &str, listener: &str, loaded: &Loaded) -> Self {
         Self {
             name: name.into(),
-            not_after: loaded.not_after,
-            not_before: loaded.not_before,
-            serial: loaded.serial.clone(),
             names: loaded.identity.names.clone(),
+            serial: loaded.serial.clone(),
+            not_before: loaded.not_before,
+            not_after: loaded.not_after,
             listener: listener.into(),
         }
     }
@@ -107,7 +109,7 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document) -> Option<
     let limits = limits::general(context, document);
     let listeners = document.listeners.as_deref().unwrap_or_default();
     let listeners = listener::compile(context, listeners, &document.trusted_proxies);
-    let admin = admin(context, &document.admin, &listeners.addresses);
+    let admin = admin::compile(context, &document.admin, &listeners.addresses);
     let workers = workers(context, document.workers);
     let audit = audit::compile(context, document.audit.as_ref());
     let plan = route::compile(context, document, &limits, &listeners);
@@ -136,34 +138,6 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document) -> Option<
         watch_files: document.watch_files == WatchFiles::On,
         effective: Effective::default(),
     })
-}
-
-/// The outer `None`: it could not be read.
-#[expect(
-    clippy::option_option,
-    reason = "unreadable and turned off are two things"
-)]
-pub(super) fn admin(
-    context: &mut Context<'_>,
-    setting: &AdminSetting,
-    listeners: &[(String, SocketAddr)],
-) -> Option<Option<SocketAddr>> {
-    let AdminSetting::On(admin) = setting else {
-        return Some(None);
-    };
-    let path = "admin.address";
-    let address = address::parse(context, path, &admin.address)?;
-    if let Some((listener, _)) = listeners
-        .iter()
-        .find(|(_, other)| address::collide(*other, address))
-    {
-        let line = context.line(listener);
-        let found = format!("the admin address {address} is taken by the listener in line {line}");
-        let help = "metrics and status are not for the public; 127.0.0.1:9090 is the default";
-        context.error_help(path, found, "an address of its own", help);
-        return None;
-    }
-    Some(Some(address))
 }
 
 fn workers(context: &mut Context<'_>, setting: Option<u64>) -> Option<usize> {

@@ -12,8 +12,8 @@ use crate::config::document::{Document, Route, Verify};
 use crate::config::label::{default_names, label_problem};
 use crate::config::secret;
 use crate::config::words::{Challenge, OnReject, Reply, SchemeName};
-use crate::gateway::Room;
 use crate::gateway::plan::{OnReject as PlanOnReject, Plan, RoutePlan};
+use crate::gateway::{Room, TokenUses};
 use crate::route::{Conflict, Pattern, PatternError, Table};
 use crate::verify::{ChallengePolicy, Redox, ReplyFormat, Scheme};
 
@@ -54,13 +54,18 @@ pub(super) fn compile(
                 pattern.as_ref(),
             )
         });
-        patterns.push((index, pattern));
-        let (Some(scheme), Some((upstream, forwarding))) = (scheme, upstream) else {
+        patterns.push((index, pattern.clone()));
+        let (Some(pattern), Some(scheme), Some((upstream, forwarding))) =
+            (pattern, scheme, upstream)
+        else {
             continue;
         };
+        let tokens = scheme.tokens().iter().len();
         plans.push(RoutePlan {
             name: name.as_str().into(),
+            pattern,
             allow,
+            token_uses: TokenUses::new(tokens),
             scheme,
             upstream,
             forwarding,

@@ -23,6 +23,16 @@ pub(in crate::gateway) struct Health {
     endpoints: Box<[Mutex<Seen>]>,
 }
 
+/// What is known of an endpoint, for those who look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndpointState {
+    /// What active checks have found; `None` before the first one, and where there are none.
+    pub up: Option<bool>,
+    /// How much longer it is passed over because it accepted no connections; `None` where it is not. Zero: the next
+    /// request finds out.
+    pub passed_over: Option<Duration>,
+}
+
 /// What is known of one endpoint.
 #[derive(Debug, Default)]
 struct Seen {
@@ -32,6 +42,8 @@ struct Seen {
     passed_over: Option<(Instant, Duration)>,
     /// Active checks have found it down.
     down: bool,
+    /// There has been a check.
+    checked: bool,
     /// Checks in a row that say the opposite of `down`.
     contrary: u32,
 }
@@ -109,6 +121,7 @@ impl Health {
         rise: u32,
     ) -> Option<bool> {
         let mut seen = locked(self.endpoints.get(position)?);
+        seen.checked = true;
         if healthy != seen.down {
             seen.contrary = 0;
             return None;
@@ -143,11 +156,23 @@ impl Health {
             .is_some_and(|endpoint| locked(endpoint).down)
     }
 
+    /// What is known of each.
+    pub(in crate::gateway) fn states(&self, now: Instant) -> Vec<EndpointState> {
+        let state = |endpoint| {
+            let seen = locked(endpoint);
+            EndpointState {
+                up: seen.checked.then_some(!seen.down),
+                passed_over: (seen.passed_over).map(|(until, _)| until.duration_since(now)),
+            }
+        };
+        self.endpoints.iter().map(state).collect()
+    }
+
     /// Forgets what active checks have found: there are none any more.
     pub(super) fn unchecked(&self) {
         for endpoint in &self.endpoints {
             let mut seen = locked(endpoint);
-            (seen.down, seen.contrary) = (false, 0);
+            (seen.down, seen.contrary, seen.checked) = (false, 0, false);
         }
     }
 }
@@ -203,6 +228,33 @@ mod tests {
             });
         }
         assert_eq!(both.order(now), [0, 1]);
+    }
+
+    #[test]
+    fn what_is_known_can_be_looked_at() {
+        let (health, now) = (Health::new(2), Instant::now());
+        let unknown = EndpointState {
+            up: None,
+            passed_over: None,
+        };
+        assert_eq!(health.states(now), [unknown; 2]);
+        (0..3).for_each(|_| {
+            health.failed(0, now);
+            health.checked(1, false, 3, 1);
+        });
+        let seen = |after: Duration| {
+            let states = health.states(now + after).into_iter();
+            let states = states.map(|state| (state.up, state.passed_over));
+            states.collect::<Vec<_>>()
+        };
+        let later = |time| vec![(None, Some(time)), (Some(false), None)];
+        assert_eq!(seen(SECOND), later(SHORTEST - SECOND));
+        assert_eq!(seen(SHORTEST * 2), later(Duration::ZERO));
+        health.checked(1, true, 3, 1);
+        health.succeeded(0);
+        assert_eq!(seen(SECOND), [(None, None), (Some(true), None)]);
+        health.unchecked();
+        assert_eq!(health.states(now), [unknown; 2]);
     }
 
     #[test]

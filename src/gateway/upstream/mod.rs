@@ -21,6 +21,7 @@ mod response;
 pub(super) use check::follow;
 pub(super) use encode::HeadWriter;
 pub(super) use exchange::{Outbound, SendError};
+pub use health::EndpointState;
 pub(super) use health::Health;
 pub(super) use lease::Lease;
 pub(super) use places::Places;

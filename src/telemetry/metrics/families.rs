@@ -230,7 +230,7 @@ fn token_uses(route: &RouteView<'_>, to: &mut Samples) {
             ("state", state.label()),
             ("token_id", &*token.id),
         ];
-        to.counter(&labels, route.token_uses(&token.id, state));
+        to.counter(&labels, route.token_uses(&token.id, Some(state)));
     }
 }
 

@@ -16,6 +16,7 @@ mod configured;
 mod families;
 mod listener;
 mod process;
+mod reading;
 mod route;
 mod samples;
 mod scrape;
@@ -31,6 +32,7 @@ pub use configured::{
 };
 pub use listener::ListenerMetrics;
 pub use process::{CertificateDates, ProcessMetrics, RELOAD_TRIGGERS, TlsFacts};
+pub use reading::{Durations, RouteTotals, UpstreamTotals};
 pub use route::RouteMetrics;
 pub use scrape::Scrape;
 pub use upstream::UpstreamMetrics;

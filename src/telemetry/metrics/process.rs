@@ -11,9 +11,6 @@ use super::register;
 /// What can make the process read its configuration again.
 pub const RELOAD_TRIGGERS: [&str; 2] = ["signal", "watch"];
 
-/// The hash of a configuration is cut to so many hexadecimal digits: enough to tell those of a fleet apart.
-const HASH_DIGITS: usize = 12;
-
 /// Metrics that exist once.
 pub struct ProcessMetrics {
     reload_successful: IntGauge,
@@ -129,9 +126,8 @@ impl ProcessMetrics {
         }
     }
 
-    /// The configuration in force has this digest, in hexadecimal digits.
-    pub fn digest(&self, digest: &str) {
-        let hash = digest.get(..HASH_DIGITS).unwrap_or(digest);
+    /// The configuration in force has this hash.
+    pub fn hash(&self, hash: &str) {
         self.configuration.reset();
         self.configuration.with_label_values(&[hash]).set(1);
     }

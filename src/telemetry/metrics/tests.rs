@@ -114,10 +114,7 @@ fn workers_are_added_up_and_the_latest_time_counts() {
 fn a_new_plan_keeps_what_it_has_too_and_drops_the_rest() {
     let metrics = Metrics::new(LABELS, listeners(&["public"]));
     let worker = metrics.worker();
-    let old = configured(&[
-        ("a", "u", &[("one", None), ("two", None)]),
-        ("b", "v", &[]),
-    ]);
+    let old = configured(&[("a", "u", &[("one", None), ("two", None)]), ("b", "v", &[])]);
     metrics.configured(Arc::clone(&old));
     let before = worker.plan(&old);
     for route in &before.routes {
@@ -152,7 +149,12 @@ fn a_new_plan_keeps_what_it_has_too_and_drops_the_rest() {
                 r#"countersign_upstream_ejections_total{endpoint="e",upstream="u"} 1"#,
             ],
         );
-        for gone in [r#"route="b""#, r#"upstream="v""#, "two", r#""active",token"#] {
+        for gone in [
+            r#"route="b""#,
+            r#"upstream="v""#,
+            "two",
+            r#""active",token"#,
+        ] {
             assert!(!text.contains(gone), "{gone} in\n{text}");
         }
     }

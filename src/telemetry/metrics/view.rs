@@ -26,14 +26,29 @@ impl<'v> RouteView<'v> {
         known: &'v ConfiguredRoute,
         workers: &[Arc<WorkerBlocks>],
     ) -> Self {
+        Self {
+            known: Some(known),
+            ..Self::named(shape, &known.name, Some(&known.upstream), workers)
+        }
+    }
+
+    /// A route of which the name is known, with this upstream or with any.
+    pub(super) fn named(
+        shape: &'v Shape,
+        name: &'v str,
+        upstream: Option<&str>,
+        workers: &[Arc<WorkerBlocks>],
+    ) -> Self {
         let parts = workers.iter();
-        let parts = parts.filter_map(|worker| worker.planned().routes.get(&known.name).cloned());
+        let parts = parts.filter_map(|worker| worker.planned().routes.get(name).cloned());
         let parts: Vec<RouteParts> = parts.collect();
-        let exchanges = parts.iter().filter(|parts| parts.upstream == known.upstream);
+        let exchanges = parts.iter();
+        let exchanges =
+            exchanges.filter(|parts| upstream.is_none_or(|upstream| *parts.upstream == *upstream));
         Self {
             shape,
-            name: &known.name,
-            known: Some(known),
+            name,
+            known: None,
             blocks: parts.iter().map(|parts| Arc::clone(&parts.block)).collect(),
             exchanges: exchanges.map(|parts| Arc::clone(&parts.exchange)).collect(),
             parts,
@@ -96,9 +111,11 @@ impl<'v> RouteView<'v> {
         observed
     }
 
-    pub(super) fn token_uses(&self, id: &str, state: TokenState) -> u64 {
+    /// Uses of a token in a state, or in any.
+    pub(super) fn token_uses(&self, id: &str, state: Option<TokenState>) -> u64 {
         let tokens = self.parts.iter().flat_map(|parts| &parts.tokens);
-        let own = tokens.filter(|token| *token.id == *id && token.state == state);
+        let own = tokens.filter(|token| *token.id == *id);
+        let own = own.filter(|token| state.is_none_or(|state| token.state == state));
         own.map(|token| token.uses.get()).sum()
     }
 }

@@ -99,7 +99,9 @@ impl WorkerMetrics {
                 parts.block = Arc::clone(&old.block);
                 let known = upstream.endpoints.iter();
                 let known = known.filter_map(|name| Some((Arc::clone(name), old.known(name)?)));
-                parts.endpoints = known.map(|(name, block)| (name, Arc::clone(block))).collect();
+                parts.endpoints = known
+                    .map(|(name, block)| (name, Arc::clone(block)))
+                    .collect();
             }
             planned.upstreams.insert(Arc::clone(&upstream.name), parts);
         }

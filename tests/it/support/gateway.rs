@@ -169,6 +169,11 @@ impl Gateway {
         self.addresses[1]
     }
 
+    /// Of the listener at this position.
+    pub(crate) fn address(&self, position: usize) -> SocketAddr {
+        self.addresses[position]
+    }
+
     /// HTTP/1.1 over TLS.
     pub(crate) fn connect(&self) -> Connection {
         Connection::tls(self.tls_address())
@@ -199,6 +204,16 @@ impl Gateway {
             .compiled
             .unwrap_or_else(|| panic!("{:?}", report.findings));
         serving.reload(compiled, "signal")
+    }
+
+    /// Offers a configuration that is not valid.
+    pub(crate) fn offer_invalid(&mut self, text: &str) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gateway.yaml");
+        std::fs::write(&file, text).unwrap();
+        let report = config::load(&file, &Environment::default(), now());
+        assert!(report.compiled.is_none(), "it is valid");
+        self.serving().reload_failed("signal", &report.findings);
     }
 
     pub(crate) fn metrics(&self) -> String {

@@ -1,0 +1,180 @@
+//! Is it working? What an operator should look at, and the answer in one sentence.
+//!
+//! A rule of thumb for the first glance, not an alert: alerts are made of metrics, with rules of their own.
+
+use super::moment::span;
+use super::picture::{Certificate, Configuration, Endpoint, Route, TokenState, Upstream};
+use super::state::{Level, Notice, RouteState, Verdict};
+
+/// Days before its end from which a certificate or token is worth a word.
+const SOON: u64 = 14;
+/// Most notices.
+const NOTICE_LIMIT: usize = 50;
+
+/// What the verdict is made of.
+pub(super) struct Evidence<'p> {
+    pub(super) draining: bool,
+    pub(super) configuration: &'p Configuration,
+    /// All routes by state; more than are shown.
+    pub(super) states: &'p [RouteState],
+    pub(super) routes: &'p [Route],
+    pub(super) upstreams: &'p [Upstream],
+    pub(super) certificates: &'p [Certificate],
+}
+
+impl Evidence<'_> {
+    pub(super) fn verdict(&self) -> Verdict {
+        let mut notices: Vec<Notice> = self.program().collect();
+        notices.extend(self.routes.iter().flat_map(of_route));
+        notices.extend(self.upstreams.iter().flat_map(of_upstream));
+        notices.extend(self.certificates.iter().filter_map(of_certificate));
+        notices.sort_by_key(|notice| std::cmp::Reverse(notice.level));
+        let level = notices.iter().map(|notice| notice.level).max();
+        let level = level.unwrap_or(Level::Ok);
+        let text = self.sentence(level, notices.len());
+        let notices_left_out = notices.len().saturating_sub(NOTICE_LIMIT);
+        notices.truncate(NOTICE_LIMIT);
+        Verdict {
+            level,
+            text,
+            notices,
+            notices_left_out,
+        }
+    }
+
+    fn sentence(&self, level: Level, notices: usize) -> String {
+        let (all, failing) = (self.states.len(), self.count(RouteState::Failing));
+        let routes = if all == 1 { "route" } else { "routes" };
+        match level {
+            _ if self.draining => "Draining: told to stop, requests in flight finish".to_owned(),
+            Level::Failing if failing == all => "Not working: nothing gets through".to_owned(),
+            Level::Failing if failing > 0 => {
+                let verb = if failing == 1 { "fails" } else { "fail" };
+                format!("Partly working: {failing} of {all} {routes} {verb}")
+            }
+            Level::Failing => "Not working for some senders".to_owned(),
+            Level::Attention if notices == 1 => "Working, with one thing to look at".to_owned(),
+            Level::Attention => format!("Working, with {notices} things to look at"),
+            Level::Ok if self.count(RouteState::Quiet) == all => {
+                format!("Ready: nothing has come to {all} {routes} in the last hour")
+            }
+            Level::Ok => format!("Working: nothing fails on {all} {routes}"),
+        }
+    }
+
+    fn count(&self, state: RouteState) -> usize {
+        self.states.iter().filter(|other| **other == state).count()
+    }
+
+    fn program(&self) -> impl Iterator<Item = Notice> {
+        let drain = self.draining.then(|| {
+            let text = "no longer ready, and no new work is taken";
+            attention("the program", text.to_owned())
+        });
+        let refused = self.configuration.last_reload.as_ref();
+        let refused = refused.filter(|reload| !reload.taken_up).map(|_| {
+            let text = "the last one offered was not taken up; the one before it stays in force";
+            attention("the configuration", text.to_owned())
+        });
+        drain.into_iter().chain(refused)
+    }
+}
+
+fn attention(about: &str, text: String) -> Notice {
+    Notice {
+        level: Level::Attention,
+        about: about.to_owned(),
+        text,
+    }
+}
+
+fn of_route(route: &Route) -> Vec<Notice> {
+    let about = format!("route {}", route.name);
+    let mut notices = Vec::new();
+    match route.state {
+        RouteState::Failing => notices.push(Notice {
+            level: Level::Failing,
+            about: about.clone(),
+            text: failing(route),
+        }),
+        RouteState::Unsteady => {
+            notices.push(attention(
+                &about,
+                "some of its last requests failed".to_owned(),
+            ));
+        }
+        RouteState::Refusing => {
+            let text =
+                "all of its last requests were refused: is the sender's token the right one?";
+            notices.push(attention(&about, text.to_owned()));
+        }
+        RouteState::Maintenance => {
+            let text = "in maintenance: senders are told to come back";
+            notices.push(attention(&about, text.to_owned()));
+        }
+        RouteState::Working | RouteState::Quiet => {}
+    }
+    let good = |state| state != TokenState::Expired;
+    let tokens = &route.tokens.shown;
+    if route.tokens.left_out == 0 && !tokens.iter().any(|token| good(token.state)) {
+        notices.push(Notice {
+            level: Level::Failing,
+            about,
+            text: "every token has expired, so nobody can get through".to_owned(),
+        });
+        return notices;
+    }
+    for token in tokens {
+        if let Some(days) = token.days_left.filter(|days| *days < SOON)
+            && good(token.state)
+        {
+            let text = format!("token {} expires in {}", token.id, days_text(days));
+            notices.push(attention(&about, text));
+        }
+    }
+    notices
+}
+
+fn failing(route: &Route) -> String {
+    let kinds = route.upstream_errors_by_kind.iter();
+    let most = kinds.max_by_key(|(_, count)| **count);
+    let why = most.map(|(kind, _)| format!("; its upstream's most frequent error is {kind}"));
+    format!(
+        "its last requests failed, and none got through{}",
+        why.unwrap_or_default()
+    )
+}
+
+fn of_upstream(upstream: &Upstream) -> Vec<Notice> {
+    let bad = |endpoint: &&Endpoint| endpoint.state.is_bad();
+    let endpoints = upstream.endpoints.iter().filter(bad);
+    let notice = |endpoint: &Endpoint| {
+        let about = format!("upstream {}", endpoint.name);
+        let text = match endpoint.passed_over_for_s {
+            Some(seconds) => format!("accepts no connections; passed over for {}", span(seconds)),
+            None => "health checks have taken it out".to_owned(),
+        };
+        attention(&about, text)
+    };
+    endpoints.map(notice).collect()
+}
+
+fn of_certificate(certificate: &Certificate) -> Option<Notice> {
+    let about = format!("certificate {}", certificate.name);
+    let Ok(days) = u64::try_from(certificate.days_left) else {
+        return Some(Notice {
+            level: Level::Failing,
+            about,
+            text: "it has expired: senders that check it do not connect".to_owned(),
+        });
+    };
+    (days < SOON).then(|| attention(&about, format!("it expires in {}", days_text(days))))
+}
+
+fn days_text(days: u64) -> String {
+    match days {
+        0 => "less than a day".to_owned(),
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    }
+}
