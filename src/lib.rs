@@ -96,7 +96,7 @@
 //! | a header towards the upstream | `gateway/headers` | |
 //! | a setting | `config/document`, then `config/compile` | `gateway.yaml`, `README.md` |
 //! | a check of the configuration | `config/compile`, or `config/secret` for tokens | |
-//! | a metric or a field of the access line | `telemetry` | what must never be logged: `SECURITY.md` |
+//! | a metric or a field of the access line | `telemetry` | `docs/metrics.md`; what must never be logged: `SECURITY.md` |
 //! | an event or a field of the audit trail | `telemetry/audit`, `cli/trail` | `docs/audit.md` |
 //! | which endpoint, how many connections, for how long | `gateway/upstream` | `config/compile/care`, a fault in `tests/it/support/faults.rs` |
 //! | a page of the admin listener | `admin` | |

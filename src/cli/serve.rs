@@ -233,7 +233,7 @@ fn show(
     listeners: &[ListenerSpec],
     certificates: &[CertificateInfo],
 ) {
-    process.hash(configuration);
+    process.in_force(configuration);
     process.tls(tls_facts(listeners));
     let certificates = certificates.iter();
     process.certificates(certificates.map(|info| CertificateDates {

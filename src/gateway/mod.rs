@@ -5,6 +5,7 @@
 //! turns whatever stopped it into an answer; so every request has one outcome, however it ends.
 
 mod answer;
+mod connections;
 mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -449,28 +450,8 @@ impl Handler for Gateway {
     }
 
     fn note(&self, listener: usize, event: ConnectionEvent) {
-        let Some(metrics) = self.metrics.listener(listener) else {
-            return;
-        };
-        match event {
-            ConnectionEvent::Opened => metrics.opened(),
-            ConnectionEvent::Closed(why) => {
-                metrics.closed(position(&ConnectionEvent::ENDS, why));
-            }
-            ConnectionEvent::ProxyHeaderRefused(reason) => {
-                metrics.proxy_fault(position(&ConnectionEvent::PROXY_FAULTS, reason));
-            }
-            ConnectionEvent::Handshake {
-                version,
-                resumed,
-                took,
-            } => {
-                let version = position(&ConnectionEvent::TLS_VERSIONS, version);
-                metrics.handshake(version, resumed, took);
-            }
-            ConnectionEvent::HandshakeFailed(reason) => {
-                metrics.handshake_failure(position(&ConnectionEvent::HANDSHAKE_FAILURES, reason));
-            }
+        if let Some(metrics) = self.metrics.listener(listener) {
+            connections::note(metrics, event);
         }
     }
 }
@@ -482,13 +463,6 @@ fn push_hex(text: &mut String, value: u64, digits: u32) {
         let digit = u32::try_from((value >> (4 * place)) & 0xf).unwrap_or_default();
         text.extend(char::from_digit(digit, 16));
     }
-}
-
-fn position(labels: &[&str], label: &str) -> usize {
-    labels
-        .iter()
-        .position(|other| *other == label)
-        .unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -159,17 +159,15 @@ fn documented() -> BTreeMap<String, Family> {
     families
 }
 
-/// Nothing listens there.
-fn closed() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+/// Nothing listens there. Both at once, so that they differ.
+fn closed() -> [SocketAddr; 2] {
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap())
 }
 
 /// One of everything that has series of its own.
-fn everything(backend: &Backend, folder: &Path) -> String {
-    let (up, down) = (backend.address(), closed());
+fn everything(backend: &Backend, dead: [SocketAddr; 2], folder: &Path) -> String {
+    let (up, [down, gone]) = (backend.address(), dead);
     let audit = folder.join("audit.jsonl");
     format!(
         r#"
@@ -186,7 +184,7 @@ listeners:
   - name: behind
     address: 127.0.0.1:0
     insecure_plaintext: true
-    proxy_protocol: true
+    proxy_protocol: required
 admin: {{ address: "127.0.0.1:0" }}
 workers: 1
 audit: {{ file: "{}" }}
@@ -195,15 +193,15 @@ routes:
   - path: /redox
     name: redox
     verify: {{ scheme: redox, tokens: [{{ id: current, env: REDOX_TOKEN }}, {{ id: previous, env: REDOX_TOKEN_OLD, not_after: 2199-01-01T00:00:00Z }}] }}
-    upstream: {{ name: main, urls: ["http://{down}", "http://{up}"], health_check: {{ path: /health, interval: 100ms, timeout: 5s, fall: 1000, rise: 1 }} }}
+    upstream: {{ urls: ["http://{down}", "http://{up}"], health_check: {{ path: /health, interval: 1s, timeout: 5s, fall: 100, rise: 1 }} }}
   - path: /lost
     name: lost
     verify: {{ scheme: redox, tokens: [{{ id: current, env: REDOX_TOKEN }}] }}
-    upstream: {{ name: gone, url: "http://{down}", connect_retry: 100ms }}
+    upstream: {{ url: "http://{gone}", connect_retry: 100ms }}
   - path: /slow
     name: slow
     verify: {{ scheme: redox, tokens: [{{ id: current, env: REDOX_TOKEN }}] }}
-    upstream: {{ name: slow, url: "http://{up}", max_connections: 1, queue: 1, queue_timeout: 15s }}
+    upstream: {{ url: "http://{up}", max_connections: 1, queue: 1, queue_timeout: 15s }}
 "#,
         audit.display()
     )
@@ -216,24 +214,49 @@ fn behaviour(request: &crate::support::Recorded) -> Reply {
     }
 }
 
-/// A gateway with one of everything, and the folder of its trail.
-fn with_everything(backend: &Backend) -> (Gateway, tempfile::TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let text = everything(backend, folder.path());
-    let gateway = Gateway::from_text(&text, &Environment::default());
-    let up = format!(
-        r#"countersign_upstream_up{{endpoint="http://{}",upstream="main"}} 1"#,
-        backend.address()
-    );
-    gateway.wait_for_metric(&up);
-    (gateway, folder)
+/// A gateway with one of everything.
+struct Site {
+    gateway: Gateway,
+    text: String,
+    /// Upstreams are called by the first of their addresses.
+    main: String,
+    gone: String,
+    slow: String,
+    /// Of the audit trail.
+    _folder: tempfile::TempDir,
+}
+
+impl Site {
+    fn new(backend: &Backend, redox: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let dead = closed();
+        let text = everything(backend, dead, folder.path());
+        let text = text.replace("path: /redox\n", &format!("path: {redox}\n"));
+        let gateway = Gateway::from_text(&text, &Environment::default());
+        let name = |address: SocketAddr| format!("http://{address}");
+        let site = Self {
+            gateway,
+            text,
+            main: name(dead[0]),
+            gone: name(dead[1]),
+            slow: name(backend.address()),
+            _folder: folder,
+        };
+        for endpoint in [&site.main, &site.slow] {
+            site.gateway.wait_for_metric(&format!(
+                r#"countersign_upstream_up{{endpoint="{endpoint}",upstream="{}"}} 1"#,
+                site.main
+            ));
+        }
+        site
+    }
 }
 
 #[test]
 fn the_document_has_what_a_scrape_has() {
     let backend = Backend::with(behaviour);
-    let (gateway, _folder) = with_everything(&backend);
-    let scrape = scrape(gateway.admin_address());
+    let site = Site::new(&backend, "/redox");
+    let scrape = scrape(site.gateway.admin_address());
     let documented = documented();
     let names = |families: &BTreeMap<String, Family>| families.keys().cloned().collect::<Set>();
     assert_eq!(names(&scrape.families), names(&documented));
@@ -246,8 +269,8 @@ fn the_document_has_what_a_scrape_has() {
 #[test]
 fn labels_have_the_documented_values_all_of_them_from_the_start() {
     let backend = Backend::with(behaviour);
-    let (gateway, _folder) = with_everything(&backend);
-    let scrape = scrape(gateway.admin_address());
+    let site = Site::new(&backend, "/redox");
+    let scrape = scrape(site.gateway.admin_address());
     let mut closed = BTreeMap::new();
     for row in rows("Values of labels") {
         let label = &quoted(&row[0])[0];
@@ -303,8 +326,8 @@ fn size(of: &str) -> usize {
 #[test]
 fn a_scrape_has_as_many_series_as_the_document_says() {
     let backend = Backend::with(behaviour);
-    let (gateway, _folder) = with_everything(&backend);
-    let scrape = scrape(gateway.admin_address());
+    let site = Site::new(&backend, "/redox");
+    let scrape = scrape(site.gateway.admin_address());
     let count = |wanted: &dyn Fn(&BTreeMap<String, String>) -> bool| {
         scrape
             .series
@@ -322,8 +345,8 @@ fn a_scrape_has_as_many_series_as_the_document_says() {
     assert_eq!(of("route", "redox"), size("route") + 4 * listeners + 2 + 1);
     assert_eq!(of("route", "lost"), size("route") + 4 * listeners + 1);
     assert_eq!(of("route", "none"), size("`none`") + 4 * listeners);
-    assert_eq!(of("upstream", "main"), size("upstream") + 2 * 2);
-    assert_eq!(of("upstream", "gone"), size("upstream") + 1);
+    assert_eq!(of("upstream", &site.main), size("upstream") + 2 * 2);
+    assert_eq!(of("upstream", &site.gone), size("upstream") + 1);
     assert_eq!(of("listener", "plain"), size("listener"));
     assert_eq!(of("cert", "localhost"), size("certificate"));
     let belongs = ["route", "upstream", "listener", "cert", "profile"];
@@ -351,14 +374,8 @@ fn nothing_that_is_sent_makes_a_series() {
             Err(_) => Reply::Ok("received"),
         }
     });
-    let folder = tempfile::tempdir().unwrap();
-    let text = everything(&backend, folder.path()).replace("path: /redox", "path: /redox/*");
-    let gateway = Gateway::from_text(&text, &Environment::default());
-    let up = format!(
-        r#"countersign_upstream_up{{endpoint="http://{}",upstream="main"}} 1"#,
-        backend.address()
-    );
-    gateway.wait_for_metric(&up);
+    let site = Site::new(&backend, "/redox/*");
+    let gateway = &site.gateway;
     let before = scrape(gateway.admin_address());
     for number in 0..40 {
         let mut connection = gateway.connect_plain();
@@ -373,10 +390,10 @@ fn nothing_that_is_sent_makes_a_series() {
         ] {
             let message = post(&target).header(name, value);
             let wrong = message.header(TOKEN_LINE, format!("wrong-{number}"));
-            assert_eq!(wrong.over(Protocol::Http1, &gateway).unwrap().status, 401);
+            assert_eq!(wrong.over(Protocol::Http1, gateway).unwrap().status, 401);
         }
         for protocol in [Protocol::Http1, Protocol::Http2] {
-            let answer = post(&target).token().over(protocol, &gateway).unwrap();
+            let answer = post(&target).token().over(protocol, gateway).unwrap();
             assert!(answer.status > 200, "{}", answer.status);
         }
         get(gateway.admin_address(), &format!("/nothing-{number}"));
@@ -428,7 +445,8 @@ fn moved(before: &Scrape, after: &Scrape) -> Set {
 }
 
 /// What has its own tests, because traffic alone does not move it, with where they are.
-const ELSEWHERE: [(&str, &str); 6] = [
+const ELSEWHERE: [(&str, &str); 7] = [
+    ("countersign_upstream_ejections_total", "upstream_care"),
     ("countersign_upstream_up", "upstream_care"),
     (
         "countersign_config_last_reload_success_timestamp_seconds",
@@ -453,9 +471,11 @@ fn is_standing(name: &str) -> bool {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 fn every_number_moves_by_real_traffic() {
     let backend = Backend::with(behaviour);
-    let (mut gateway, folder) = with_everything(&backend);
+    let mut site = Site::new(&backend, "/redox");
+    let gateway = &mut site.gateway;
     let admin = gateway.admin_address();
     let fresh = read(&Gateway::before(&Backend::ok()).metrics());
     let standing: Set = (fresh.families.keys().chain(scrape(admin).families.keys()))
@@ -465,16 +485,16 @@ fn every_number_moves_by_real_traffic() {
     let before = scrape(admin);
 
     for protocol in [Protocol::Http1, Protocol::Http2] {
-        let answer = post("/redox").token().over(protocol, &gateway);
+        let answer = post("/redox").token().over(protocol, gateway);
         assert_eq!(answer.unwrap().status, 200);
     }
     let challenge = format!("/redox?challenge={CHALLENGE}&verification-token={TOKEN}");
-    let answer = Message::new("GET", &challenge).over(Protocol::Http1, &gateway);
+    let answer = Message::new("GET", &challenge).over(Protocol::Http1, gateway);
     assert_eq!(answer.unwrap().status, 200);
     let redox = post("/redox").header("application-name", "RedoxEngine");
     let wrong = redox.header(TOKEN_LINE, "wrong-wrong-wrong");
-    assert_eq!(wrong.over(Protocol::Http1, &gateway).unwrap().status, 401);
-    let lost = post("/lost").token().over(Protocol::Http1, &gateway);
+    assert_eq!(wrong.over(Protocol::Http1, gateway).unwrap().status, 401);
+    let lost = post("/lost").token().over(Protocol::Http1, gateway);
     assert_eq!(lost.unwrap().status, 502);
     // Not TLS, and no PROXY header.
     Connection::plain(gateway.tls_address())
@@ -492,11 +512,14 @@ fn every_number_moves_by_real_traffic() {
         ));
         waiting.push(connection);
     }
-    gateway.wait_for_metric(r#"countersign_upstream_waiting{upstream="slow"} 1"#);
+    gateway.wait_for_metric(&format!(
+        r#"countersign_upstream_waiting{{upstream="{}"}} 1"#,
+        site.slow
+    ));
     gateway.wait_for_metric(r#"countersign_audit_records_total{event="challenge_answered"} 1"#);
     gateway.offer_invalid("routes: 1");
     let during = scrape(admin);
-    let text = everything(&backend, folder.path()).replace("burst: 1000", "burst: 999");
+    let text = site.text.replace("burst: 1000", "burst: 999");
     gateway.reload(&text).unwrap();
     gateway.stop(Stop::Drain);
     let after = scrape(admin);

@@ -288,6 +288,12 @@ impl Case {
             ));
         }
         if let Some(code) = self.upstream_code {
+            // Of numbers that no sender is given, metrics tell the class.
+            let code = match code {
+                200..300 | 400..600 => code.to_string(),
+                300..400 => "3xx".to_owned(),
+                _ => "other".to_owned(),
+            };
             series.push(format!(
                 r#"upstream_responses_total{{code="{code}",route="{route}"}}"#
             ));

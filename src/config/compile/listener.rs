@@ -12,9 +12,9 @@ use crate::config::certificate::{self, Loaded, Side};
 use crate::config::context::Context;
 use crate::config::document::{Listener, Tls};
 use crate::config::label::label_problem;
-use crate::config::words::{Cipher, ProxyProtocol, TlsVersion};
+use crate::config::words::ProxyProtocol;
 use crate::server::ListenerSpec;
-use crate::server::tls::{CipherPreference, MinimumVersion, ServerTls};
+use crate::server::tls::{MinimumVersion, ServerTls};
 
 const CONNECTIONS: std::ops::RangeInclusive<u64> = 1..=1_000_000;
 const TLS_SOURCES: &str =
@@ -267,17 +267,11 @@ fn tls(
         all.certificates.push(info);
         identities.push(loaded.identity);
     }
-    let minimum = match tls.minimum_version {
-        TlsVersion::Tls12 => MinimumVersion::Tls12,
-        TlsVersion::Tls13 => MinimumVersion::Tls13,
-    };
+    let minimum = tls.minimum_version.into();
     let built = ServerTls {
         identities,
         minimum_version: minimum,
-        cipher_preference: match tls.cipher_preference {
-            Cipher::Aes128 => CipherPreference::Aes128,
-            Cipher::Aes256 => CipherPreference::Aes256,
-        },
+        cipher_preference: tls.cipher_preference.into(),
     }
     .build();
     match built {

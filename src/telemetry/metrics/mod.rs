@@ -21,6 +21,7 @@ mod route;
 mod samples;
 mod scrape;
 mod shape;
+mod source;
 mod standing;
 mod upstream;
 mod view;
@@ -44,8 +45,8 @@ use prometheus::core::Collector;
 use prometheus::{Registry, Result};
 
 use self::admin::AdminBlock;
-use self::scrape::Source;
 use self::shape::Shape;
+use self::source::Source;
 use self::worker::WorkerBlocks;
 
 /// Closed sets of label values, each in the order in which the caller counts its positions.
@@ -78,8 +79,7 @@ pub struct Labels {
 /// All metrics of the process. Cloning gives another handle.
 #[derive(Clone)]
 pub struct Metrics {
-    labels: Labels,
-    listeners: Arc<[ConfiguredListener]>,
+    shape: Arc<Shape>,
     configured: Arc<Mutex<Arc<Configured>>>,
     workers: Arc<Mutex<Vec<Arc<WorkerBlocks>>>>,
     admin: Arc<AdminBlock>,
@@ -90,8 +90,7 @@ impl Metrics {
     /// Metrics of a program with these listeners.
     pub fn new(labels: Labels, listeners: Vec<ConfiguredListener>) -> Self {
         Self {
-            labels,
-            listeners: listeners.into(),
+            shape: Arc::new(Shape::new(labels, listeners.into())),
             configured: Arc::default(),
             workers: Arc::default(),
             admin: Arc::default(),
@@ -109,11 +108,10 @@ impl Metrics {
 
     /// The metrics of one more worker.
     pub fn worker(&self) -> WorkerMetrics {
-        let shape = self.shape();
-        let blocks = Arc::new(WorkerBlocks::new(&shape));
+        let blocks = Arc::new(WorkerBlocks::new(&self.shape));
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         workers.push(Arc::clone(&blocks));
-        WorkerMetrics::new(shape, blocks)
+        WorkerMetrics::new(Arc::clone(&self.shape), blocks)
     }
 
     /// From now on there are series of these, and of no others.
@@ -141,7 +139,7 @@ impl Metrics {
         let configured = Arc::clone(&configured.unwrap_or_else(PoisonError::into_inner));
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         Scrape::new(Source {
-            shape: self.shape(),
+            shape: Arc::clone(&self.shape),
             configured,
             workers: workers.clone(),
             admin: Arc::clone(&self.admin),
@@ -156,10 +154,6 @@ impl Metrics {
     pub fn render(&self) -> Result<Vec<u8>> {
         let slices: Vec<Vec<u8>> = self.scrape().collect::<Result<_>>()?;
         Ok(slices.concat())
-    }
-
-    fn shape(&self) -> Shape {
-        Shape::new(self.labels, Arc::clone(&self.listeners))
     }
 }
 

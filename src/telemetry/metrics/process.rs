@@ -127,7 +127,7 @@ impl ProcessMetrics {
     }
 
     /// The configuration in force has this hash.
-    pub fn hash(&self, hash: &str) {
+    pub fn in_force(&self, hash: &str) {
         self.configuration.reset();
         self.configuration.with_label_values(&[hash]).set(1);
     }

@@ -8,7 +8,6 @@ use std::sync::{Arc, PoisonError};
 use super::cell::{DURATIONS, Observed, exact};
 use super::configured::ConfiguredUpstream;
 use super::route::SENDERS;
-use super::shape::Shape;
 use super::view::{RouteView, UNROUTED, UpstreamView};
 use super::worker::WorkerBlocks;
 use super::{Labels, Metrics};
@@ -56,27 +55,25 @@ pub struct UpstreamTotals {
 impl Metrics {
     /// The label sets that positions in totals belong to.
     pub fn labels(&self) -> Labels {
-        self.labels
+        self.shape.labels
     }
 
     /// Requests of a route by how they ended, in the order of [`Labels::outcomes`].
     pub fn outcome_totals(&self, route: &str) -> Vec<u64> {
-        let shape = self.shape();
-        let view = self.view(&shape, route);
+        let view = self.view(route);
         self.outcomes(&view)
     }
 
     /// All that the page shows of a route.
     pub fn route_totals(&self, route: &str, tokens: &[Arc<str>]) -> RouteTotals {
-        let shape = self.shape();
-        let view = self.view(&shape, route);
-        let reasons = 0..self.labels.reasons.len();
+        let view = self.view(route);
+        let reasons = 0..self.shape.labels.reasons.len();
         let refused = |reason: usize| {
             let positions = (0..SENDERS.len()).map(|sender| reason * SENDERS.len() + sender);
             let each = positions.map(|position| view.sum(|block| &block.rejected, position));
             each.sum()
         };
-        let errors = 0..self.labels.upstream_errors.len();
+        let errors = 0..self.shape.labels.upstream_errors.len();
         let failed = |kind| view.exchange_sum(|block| &block.errors, kind);
         let durations = view.histogram(&DURATIONS, |block| block.durations.first());
         RouteTotals {
@@ -94,7 +91,7 @@ impl Metrics {
 
     /// Connections of a listener that are open now.
     pub fn open_connections(&self, listener: &str) -> u64 {
-        let mut listeners = self.listeners.iter();
+        let mut listeners = self.shape.listeners.iter();
         let position = listeners.position(|known| *known.name == *listener);
         let workers = self.worker_blocks();
         let counted = workers
@@ -124,21 +121,22 @@ impl Metrics {
     }
 
     fn outcomes(&self, view: &RouteView<'_>) -> Vec<u64> {
-        let outcomes = self.labels.outcomes.len();
+        let outcomes = self.shape.labels.outcomes.len();
         let total = |outcome: usize| {
-            let positions = (0..self.listeners.len()).map(|listener| listener * outcomes + outcome);
+            let positions =
+                (0..self.shape.listeners.len()).map(|listener| listener * outcomes + outcome);
             let each = positions.map(|position| view.sum(|block| &block.requests, position));
             each.sum()
         };
         (0..outcomes).map(total).collect()
     }
 
-    fn view<'v>(&self, shape: &'v Shape, route: &'v str) -> RouteView<'v> {
+    fn view<'v>(&'v self, route: &'v str) -> RouteView<'v> {
         let workers = self.worker_blocks();
         if route == UNROUTED {
-            RouteView::unrouted(shape, &workers)
+            RouteView::unrouted(&self.shape, &workers)
         } else {
-            RouteView::named(shape, route, None, &workers)
+            RouteView::named(&self.shape, route, None, &workers)
         }
     }
 

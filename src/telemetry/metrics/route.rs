@@ -3,7 +3,6 @@
 //! All of it is one block, and two small ones that a reload may exchange: what belongs to the upstream that the route
 //! has, and what belongs to each token. A route takes about 2 KiB for each worker.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,26 +92,26 @@ impl ExchangeBlock {
 
 /// The counters of one route in one worker; positions are those of [`super::Labels`]. Not to be shared between threads.
 pub struct RouteMetrics {
-    shape: Rc<Shape>,
+    shape: Arc<Shape>,
     block: Arc<RouteBlock>,
     exchange: Option<Arc<ExchangeBlock>>,
     tokens: Vec<Arc<Counter>>,
 }
 
 impl RouteMetrics {
-    pub(super) fn new(shape: &Rc<Shape>, parts: &RouteParts) -> Self {
+    pub(super) fn new(shape: &Arc<Shape>, parts: &RouteParts) -> Self {
         let tokens = parts.tokens.iter().map(|token| Arc::clone(&token.uses));
         Self {
-            shape: Rc::clone(shape),
+            shape: Arc::clone(shape),
             block: Arc::clone(&parts.block),
             exchange: Some(Arc::clone(&parts.exchange)),
             tokens: tokens.collect(),
         }
     }
 
-    pub(super) fn unrouted(shape: &Rc<Shape>, block: &Arc<RouteBlock>) -> Self {
+    pub(super) fn unrouted(shape: &Arc<Shape>, block: &Arc<RouteBlock>) -> Self {
         Self {
-            shape: Rc::clone(shape),
+            shape: Arc::clone(shape),
             block: Arc::clone(block),
             exchange: None,
             tokens: Vec::new(),

@@ -3,39 +3,16 @@
 //! A slice is the work of a moment, and only the one that is being sent is in memory, however many routes there are. What
 //! is configured does not change within a scrape; numbers do.
 
-use std::sync::Arc;
+use prometheus::{Encoder, Result, TextEncoder};
 
-use prometheus::{Encoder, Registry, Result, TextEncoder};
-
-use super::admin::AdminBlock;
-use super::configured::Configured;
 use super::families::{ROUTE_FAMILIES, RouteFamily, UPSTREAM_FAMILIES, UpstreamFamily};
-use super::listener::ListenerMetrics;
 use super::samples::{Description, Samples};
-use super::shape::Shape;
+use super::source::Source;
 use super::standing::STANDING_FAMILIES;
 use super::view::{RouteView, UpstreamView};
-use super::worker::WorkerBlocks;
 
 /// Routes or upstreams in a slice: some hundred samples, which take less than a millisecond.
 const SLICE: usize = 16;
-
-/// Where numbers come from.
-pub(super) struct Source {
-    pub(super) shape: Shape,
-    pub(super) configured: Arc<Configured>,
-    pub(super) workers: Vec<Arc<WorkerBlocks>>,
-    pub(super) admin: Arc<AdminBlock>,
-    pub(super) process: Registry,
-}
-
-impl Source {
-    /// A listener in all workers.
-    pub(super) fn listener(&self, position: usize) -> impl Iterator<Item = &ListenerMetrics> {
-        let workers = self.workers.iter();
-        workers.filter_map(move |worker| worker.listeners.get(position))
-    }
-}
 
 /// The text of all metrics in slices; see the module.
 pub struct Scrape {

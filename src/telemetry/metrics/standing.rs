@@ -5,7 +5,7 @@ use prometheus::proto::MetricType::{self, COUNTER, GAUGE, HISTOGRAM};
 use super::cell::{CONNECTS, Counter, OVERHEADS, Observed};
 use super::listener::ListenerMetrics;
 use super::samples::{Description, Label, Samples};
-use super::scrape::Source;
+use super::source::Source;
 
 /// A family that is written at once.
 pub(super) struct StandingFamily {

@@ -26,8 +26,11 @@ pub(super) fn listeners(names: &[&str]) -> Vec<ConfiguredListener> {
     names.iter().map(listener).collect()
 }
 
+/// The id of a token, and its end.
+type Token<'t> = (&'t str, Option<u64>);
+
 /// Routes with these names, upstreams and tokens, each token with its end.
-pub(super) fn configured(routes: &[(&str, &str, &[(&str, Option<u64>)])]) -> Arc<Configured> {
+pub(super) fn configured(routes: &[(&str, &str, &[Token<'_>])]) -> Arc<Configured> {
     let upstreams = routes.iter().map(|(_, upstream, _)| ConfiguredUpstream {
         name: (*upstream).into(),
         endpoints: vec!["e".into()],

@@ -4,7 +4,6 @@
 //! freed with the last request that began before.
 
 use std::collections::HashMap;
-use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,7 +51,7 @@ impl WorkerBlocks {
 
 /// The counters of one worker.
 pub struct WorkerMetrics {
-    shape: Rc<Shape>,
+    shape: Arc<Shape>,
     blocks: Arc<WorkerBlocks>,
 }
 
@@ -65,11 +64,8 @@ pub struct PlanMetrics {
 }
 
 impl WorkerMetrics {
-    pub(super) fn new(shape: Shape, blocks: Arc<WorkerBlocks>) -> Self {
-        Self {
-            shape: Rc::new(shape),
-            blocks,
-        }
+    pub(super) fn new(shape: Arc<Shape>, blocks: Arc<WorkerBlocks>) -> Self {
+        Self { shape, blocks }
     }
 
     /// The counters of a listener, by position.
