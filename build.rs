@@ -13,6 +13,16 @@ fn main() {
         .or_else(git_revision)
         .unwrap_or_else(|| "unknown".to_owned());
     println!("cargo:rustc-env=COUNTERSIGN_REVISION={revision}");
+    let compiler = compiler_version().unwrap_or_else(|| "unknown".to_owned());
+    println!("cargo:rustc-env=COUNTERSIGN_RUSTC={compiler}");
+}
+
+/// The compiler's version, such as 1.90.0.
+fn compiler_version() -> Option<String> {
+    let compiler = std::env::var_os("RUSTC")?;
+    let output = Command::new(compiler).arg("--version").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    text.split_whitespace().nth(1).map(str::to_owned)
 }
 
 /// The commit of the checkout; none where there is no checkout, as in a release archive.

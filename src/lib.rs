@@ -98,7 +98,8 @@
 //! | a header towards the upstream | `gateway/headers` | |
 //! | a setting | `config/document`, then `config/compile` | `gateway.yaml`, `docs/configuration.md` |
 //! | a check of the configuration | `config/compile`, or `config/secret` for tokens | |
-//! | a metric or a field of the access line | `telemetry` | what must never be logged: `SECURITY.md`; `docs/logs.md` |
+//! | a metric | `telemetry/metrics` | `docs/metrics.md`; what must never be told: `SECURITY.md` |
+//! | a field of the access line | `telemetry` | `docs/logs.md`; what must never be told: `SECURITY.md` |
 //! | an event or a field of the audit trail | `telemetry/audit`, `cli/trail` | `docs/audit.md` |
 //! | which endpoint, how many connections, for how long | `gateway/upstream` | `config/compile/care`, a fault in `tests/it/support/faults.rs` |
 //! | a page of the admin listener | `admin` | |
@@ -121,5 +122,7 @@ pub mod verify;
 
 /// Revision the program was built from; `unknown` where the build had none to tell.
 pub const REVISION: &str = env!("COUNTERSIGN_REVISION");
+/// Version of the compiler that built the program.
+pub const RUSTC: &str = env!("COUNTERSIGN_RUSTC");
 /// Target triple the program was built for.
 pub const TARGET: &str = env!("COUNTERSIGN_TARGET");

@@ -9,6 +9,7 @@
 //! `hosts`. Connections are bounded in number and in life.
 
 mod hosts;
+mod scrape;
 mod status;
 mod thread;
 
@@ -25,7 +26,7 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -35,6 +36,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use self::hosts::Hosts;
+use self::scrape::ScrapeBody;
 pub use self::status::{
     CertificateFacts, EndpointFacts, Facts, ListenerFacts, Overview, ReloadFacts, RouteFacts,
     Seconds, Status, TokenFacts, UpstreamFacts,
@@ -53,6 +55,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const CONNECTION_LIMIT: usize = 256;
 /// How long a connection goes on before it is told to end, so that those who wait get their turn.
 const LIFE: Duration = Duration::from_secs(300);
+
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What the admin listener tells.
 #[derive(Clone)]
@@ -135,7 +139,7 @@ impl Admin {
             return;
         };
         let service = service_fn(|request: Request<Incoming>| {
-            let answer = self.answer(&request, own.ip());
+            let answer = self.respond(&request, own.ip());
             async move { Ok::<_, Infallible>(answer) }
         });
         let connection = http1::Builder::new()
@@ -155,6 +159,32 @@ impl Admin {
         }
     }
 
+    /// The answer, counted.
+    fn respond(
+        &self,
+        request: &Request<Incoming>,
+        own: IpAddr,
+    ) -> Response<Either<Full<Bytes>, ScrapeBody>> {
+        let path = request.uri().path();
+        let answer = self.answer(request, own);
+        let status = answer.status();
+        self.metrics.admin_answered(path, status.as_u16());
+        if path != "/metrics" || status != StatusCode::OK {
+            return answer.map(Either::Left);
+        }
+        let stopping = *self.stop.borrow() != Stop::Not;
+        self.metrics.state(self.not_ready().is_none(), stopping);
+        answer.map(|_| Either::Right(ScrapeBody::new(self.metrics.scrape())))
+    }
+
+    /// Why no traffic is wanted, if so.
+    fn not_ready(&self) -> Option<&'static str> {
+        if self.audit.as_ref().is_some_and(AuditState::refuses) {
+            return Some("audit failing\n");
+        }
+        (*self.stop.borrow() != Stop::Not).then_some("draining\n")
+    }
+
     fn answer(&self, request: &Request<Incoming>, own: IpAddr) -> Response<Full<Bytes>> {
         let method = request.method();
         if *method != Method::GET && *method != Method::HEAD {
@@ -165,13 +195,13 @@ impl Admin {
             return response;
         }
         match request.uri().path() {
-            "/metrics" => self.metrics(),
+            // What it says comes while it is read.
+            "/metrics" => answer(StatusCode::OK, METRICS_TYPE, Bytes::new()),
             "/healthz" => text(StatusCode::OK, "ok\n"),
-            "/readyz" if self.audit.as_ref().is_some_and(AuditState::refuses) => {
-                text(StatusCode::SERVICE_UNAVAILABLE, "audit failing\n")
-            }
-            "/readyz" if *self.stop.borrow() == Stop::Not => text(StatusCode::OK, "ready\n"),
-            "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            "/readyz" => match self.not_ready() {
+                None => text(StatusCode::OK, "ready\n"),
+                Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
+            },
             path @ ("/status" | "/status.json") => match &self.page {
                 Some(page) => self.status(page, path, request, own),
                 None => text(StatusCode::NOT_FOUND, STATUS_OFF),
@@ -200,20 +230,6 @@ impl Admin {
                 tracing::error!(%error, "cannot write the status as JSON");
                 let what = "cannot write the status as JSON\n";
                 text(StatusCode::INTERNAL_SERVER_ERROR, what)
-            }
-        }
-    }
-
-    fn metrics(&self) -> Response<Full<Bytes>> {
-        match self.metrics.render() {
-            Ok(body) => answer(
-                StatusCode::OK,
-                "text/plain; version=0.0.4; charset=utf-8",
-                body.into(),
-            ),
-            Err(error) => {
-                tracing::error!(%error, "cannot render metrics");
-                text(StatusCode::INTERNAL_SERVER_ERROR, "cannot render metrics\n")
             }
         }
     }

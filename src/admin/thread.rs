@@ -60,6 +60,8 @@ impl AdminThread {
 fn serve(socket: TcpListener, admin: Admin, ended: oneshot::Receiver<()>) {
     let runtime = Builder::new_current_thread()
         .enable_all()
+        // A scrape of many routes has something to do at every turn; others are to be heard at each.
+        .event_interval(1)
         .build_local(LocalOptions::default());
     match runtime {
         Ok(runtime) => runtime.block_on(async {

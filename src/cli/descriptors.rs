@@ -64,6 +64,7 @@ mod tests {
             name: "l".into(),
             address: ([127, 0, 0, 1], 0).into(),
             tls: None,
+            tls_minimum: None,
             tls_digest: None,
             max_connections,
             max_connections_per_source: 1,

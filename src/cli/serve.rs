@@ -21,10 +21,11 @@ use crate::clock;
 use crate::config::{self, AdminSpec, CertificateInfo, Compiled, Finding};
 use crate::gateway::plan::Plan;
 use crate::gateway::{Gateway, Guesses, LABELS, Logs};
+use crate::server::tls::PROVIDER;
 use crate::server::{self, BindError, ListenerSpec, Running, Settings, Stop, WorkerContext};
 use crate::telemetry::{
-    AccessLog, AccessSink, AccessWriter, AuditEvent, AuditLog, AuditSink, Decisions, Format,
-    Metrics, ProcessMetrics,
+    AccessLog, AccessSink, AccessWriter, AuditEvent, AuditLog, AuditSink, CertificateDates,
+    ConfiguredListener, Decisions, Format, Metrics, ProcessMetrics, TlsFacts,
 };
 
 /// Why a gateway did not start.
@@ -129,16 +130,16 @@ pub fn start(compiled: Compiled, with: Start) -> Result<Serving, StartError> {
     let bound = server::bind(settings, sockets, compiled.workers).map_err(StartError::Bind)?;
     let addresses = bound.addresses();
 
-    let metrics = Metrics::new(LABELS);
+    let metrics = metrics(&specs, &compiled.plan);
     let process = metrics.process().map_err(resources)?;
     process.started(clock::unix_now().0);
-    show_certificates(&process, &compiled.certificates);
+    let configuration = compiled.effective.short();
+    show(&process, &configuration, &specs, &compiled.certificates);
     let (access, writer) = open_log(with.access, &process)?.unzip();
     let audit = compiled.audit.take();
     let file = audit.as_ref().map(|audit| audit.file.clone());
     let trail = Trail::start(audit, random()?, compiled.workers, &process.audit);
     let mut trail = trail.map_err(|error| StartError::Audit(file.unwrap_or_default(), error))?;
-    let configuration = compiled.effective.short();
     trail.loaded(compiled.effective, &compiled.certificates);
     let (plans, plan) = watch::channel(Arc::new(compiled.plan));
     let guesses = Guesses::new(Instant::now(), process.failed_sources.clone());
@@ -214,9 +215,43 @@ fn admin_socket(
     socket.map_err(|error| StartError::Bind(BindError::Address(address, error)))
 }
 
-fn show_certificates(process: &ProcessMetrics, certificates: &[CertificateInfo]) {
+/// Numbers of these listeners and of what this plan has names for.
+fn metrics(specs: &[ListenerSpec], plan: &Plan) -> Metrics {
+    let listeners = specs.iter().map(|spec| ConfiguredListener {
+        name: Arc::clone(&spec.name),
+        limit: spec.max_connections,
+    });
+    let metrics = Metrics::new(LABELS, listeners.collect());
+    metrics.configured(Arc::new(plan.configured()));
+    metrics
+}
+
+/// What is in force from now on.
+fn show(
+    process: &ProcessMetrics,
+    configuration: &str,
+    listeners: &[ListenerSpec],
+    certificates: &[CertificateInfo],
+) {
+    process.in_force(configuration);
+    process.tls(tls_facts(listeners));
     let certificates = certificates.iter();
-    process.certificates(certificates.map(|info| (&*info.name, info.not_after.0)));
+    process.certificates(certificates.map(|info| CertificateDates {
+        name: &info.name,
+        not_before: info.not_before.0,
+        not_after: info.not_after.0,
+    }));
+}
+
+fn tls_facts(listeners: &[ListenerSpec]) -> Vec<TlsFacts> {
+    let each = listeners.iter().filter_map(|spec| {
+        Some(TlsFacts {
+            provider: PROVIDER,
+            fips: spec.tls.as_ref()?.fips(),
+            profile: spec.tls_minimum?.label(),
+        })
+    });
+    each.collect()
 }
 
 /// The settings that only a start takes up, each with its value.
@@ -277,13 +312,7 @@ fn maker(
 ) -> Result<impl Fn(WorkerContext) -> Option<Rc<Gateway>> + Send + Sync, StartError> {
     let seed = random()?;
     Ok(move |context: WorkerContext| {
-        let counters = match told.metrics.worker(&names) {
-            Ok(counters) => counters,
-            Err(error) => {
-                tracing::error!(%error, "cannot set up metrics");
-                return None;
-            }
-        };
+        let counters = told.metrics.worker();
         let logs = Logs {
             access: told.access.clone().map(AccessLog::new),
             audit: told.audit.clone().map(AuditLog::new),
@@ -367,7 +396,7 @@ impl Serving {
                 certificates.extend(kept);
             }
         }
-        show_certificates(&self.process, &certificates);
+        show(&self.process, &configuration, &listeners, &certificates);
         self.trail.certificates(&self.certificates, &certificates);
         self.known.took_up(trigger, &certificates, &configuration);
         self.certificates = certificates;
@@ -378,6 +407,7 @@ impl Serving {
         let mut plan = compiled.plan;
         plan.inherit(&self.plans.borrow());
         self.trail.tokens(&self.plans.borrow(), &plan);
+        self.metrics.configured(Arc::new(plan.configured()));
         self.plans.send_replace(Arc::new(plan));
         Ok(())
     }

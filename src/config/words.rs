@@ -5,6 +5,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::server::tls::{CipherPreference, MinimumVersion};
+
 /// A log level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -94,6 +96,25 @@ words! {
         Tls13 = "1.3",
     }
 }
+
+impl From<Cipher> for CipherPreference {
+    fn from(cipher: Cipher) -> Self {
+        match cipher {
+            Cipher::Aes128 => Self::Aes128,
+            Cipher::Aes256 => Self::Aes256,
+        }
+    }
+}
+
+impl From<TlsVersion> for MinimumVersion {
+    fn from(version: TlsVersion) -> Self {
+        match version {
+            TlsVersion::Tls12 => Self::Tls12,
+            TlsVersion::Tls13 => Self::Tls13,
+        }
+    }
+}
+
 words! {
     /// Which AES-GCM is preferred.
     #[derive(Default)]

@@ -68,13 +68,19 @@ pub(super) async fn forward(
     let deadline = gateway.timers().alarm(route.timeouts.response);
     let plan = upstream.plan().ok_or(UpstreamError::Refused)?;
     let request = outbound(&permit, verified, gateway, route, plan, record)?;
-    let exchange = exchange(request, upstream, route, unread, &record.tally);
-    let (response, lease) = tokio::select! {
+    let asked = Instant::now();
+    let exchange = exchange(request, asked, upstream, route, unread, &record.tally);
+    let outcome = tokio::select! {
         biased;
-        outcome = exchange => outcome.map_err(|stop| record.tally.body_fault.get().unwrap_or(stop))?,
-        () = std::future::poll_fn(|cx| deadline.poll_rung(cx)) => return Err(UpstreamError::Timeout.into()),
+        outcome = exchange => outcome.map_err(|stop| record.tally.body_fault.get().unwrap_or(stop)),
+        () = std::future::poll_fn(|cx| deadline.poll_rung(cx)) => Err(UpstreamError::Timeout.into()),
     };
-    record.upstream_answered(response.status());
+    let now = Instant::now();
+    record
+        .tally
+        .waited_for(now.saturating_duration_since(asked));
+    let (response, lease) = outcome?;
+    record.upstream_answered(response.status(), asked, now);
     check_response(&response)?;
     Ok(Answered {
         response,
@@ -85,12 +91,12 @@ pub(super) async fn forward(
 
 async fn exchange(
     mut request: Outbound,
+    began: Instant,
     upstream: &Upstream,
     route: &RoutePlan,
     unread: &mut Option<RequestBody>,
     tally: &Tally,
 ) -> Result<(Response<()>, Lease), Stop> {
-    let began = Instant::now();
     loop {
         let (mut lease, fresh) = match upstream.reuse() {
             Some(lease) => (lease, false),

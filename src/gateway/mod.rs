@@ -5,6 +5,7 @@
 //! turns whatever stopped it into an answer; so every request has one outcome, however it ends.
 
 mod answer;
+mod connections;
 mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -151,6 +152,10 @@ impl Gateway {
         } else {
             Stop::SenderLeft
         }
+    }
+
+    fn count_overhead(&self, outcome: Outcome, time: Duration) {
+        self.metrics.overhead(outcome.position(), time);
     }
 
     fn listener_name(&self, position: usize) -> Option<&Arc<str>> {
@@ -308,7 +313,9 @@ impl Gateway {
             // The connection of a proxy is not the guesser's alone: his held requests would take its streams from
             // others, and giving them up unanswered would end it for all.
             if record.is_direct() {
+                let held = Instant::now();
                 self.hold().await;
+                record.tally.waited_for(held.elapsed());
             }
         }
         if self.closes(stop, &record) {
@@ -403,9 +410,11 @@ impl Handler for Gateway {
         self: Rc<Self>,
         request: Request<RequestBody>,
         peer: Peer,
+        began: Instant,
     ) -> Result<Response<AnswerBody>, Close> {
-        let mut record = Record::begin(&self, Some(request.method()), peer, Instant::now());
+        let mut record = Record::begin(&self, Some(request.method()), peer, began);
         let (head, body) = request.into_parts();
+        record.claims(request::claims_redox(&head.headers));
         // To read is to ask for the body, and a refused request never gets its 100. Over HTTP/2 the connection is
         // kept anyhow, and the server looks after the rest of the body.
         let reads_rest = head.version != http::Version::HTTP_2
@@ -441,23 +450,8 @@ impl Handler for Gateway {
     }
 
     fn note(&self, listener: usize, event: ConnectionEvent) {
-        let Some(metrics) = self.metrics.listener(listener) else {
-            return;
-        };
-        match event {
-            ConnectionEvent::Opened => metrics.opened(),
-            ConnectionEvent::Closed(why) => {
-                metrics.closed(position(&ConnectionEvent::ENDS, why));
-            }
-            ConnectionEvent::ProxyHeaderRefused(reason) => {
-                metrics.proxy_fault(position(&ConnectionEvent::PROXY_FAULTS, reason));
-            }
-            ConnectionEvent::Handshake { version, resumed } => {
-                metrics.handshake(position(&ConnectionEvent::TLS_VERSIONS, version), resumed);
-            }
-            ConnectionEvent::HandshakeFailed(reason) => {
-                metrics.handshake_failure(position(&ConnectionEvent::HANDSHAKE_FAILURES, reason));
-            }
+        if let Some(metrics) = self.metrics.listener(listener) {
+            connections::note(metrics, event);
         }
     }
 }
@@ -469,13 +463,6 @@ fn push_hex(text: &mut String, value: u64, digits: u32) {
         let digit = u32::try_from((value >> (4 * place)) & 0xf).unwrap_or_default();
         text.extend(char::from_digit(digit, 16));
     }
-}
-
-fn position(labels: &[&str], label: &str) -> usize {
-    labels
-        .iter()
-        .position(|other| *other == label)
-        .unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

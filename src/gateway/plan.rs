@@ -16,6 +16,7 @@ use super::last::{LastFailure, TokenUses};
 use super::room::Room;
 use super::upstream::{EndpointState, Health, Places};
 use crate::route::{Pattern, Table};
+use crate::telemetry::{Configured, ConfiguredRoute, ConfiguredToken, ConfiguredUpstream};
 use crate::verify::Scheme;
 
 /// All routes and the upstreams behind them.
@@ -69,6 +70,29 @@ impl Plan {
                 route.inherit_uses(old);
             }
         }
+    }
+}
+
+impl Plan {
+    /// The names that metrics have series of.
+    pub fn configured(&self) -> Configured {
+        let upstream = |route: &RoutePlan| self.upstreams.get(route.upstream);
+        let routes = self.routes.iter().map(|route| ConfiguredRoute {
+            name: Arc::clone(&route.name),
+            upstream: upstream(route)
+                .map_or_else(|| "none".into(), |upstream| Arc::clone(&upstream.name)),
+            tokens: (route.scheme.tokens().iter())
+                .map(|token| ConfiguredToken {
+                    id: Arc::clone(token.id()),
+                    not_after: token.not_after().map(|end| end.0),
+                })
+                .collect(),
+        });
+        let upstreams = self.upstreams.iter().map(|upstream| ConfiguredUpstream {
+            name: Arc::clone(&upstream.name),
+            endpoints: upstream.endpoint_names(),
+        });
+        Configured::new(routes, upstreams)
     }
 }
 

@@ -255,8 +255,14 @@ pub const LABELS: Labels = Labels {
     challenge_methods: &["get", "post"],
     challenge_results: &["answered", "token_mismatch", "malformed"],
     upstream_errors: UpstreamError::LABELS,
+    // Redirects never reach a sender.
     codes: &[
-        200, 400, 401, 403, 404, 405, 408, 413, 417, 429, 431, 502, 503, 504,
+        "200", "201", "202", "204", "400", "401", "403", "404", "405", "408", "409", "413", "415",
+        "417", "422", "429", "431", "500", "502", "503", "504", "2xx", "4xx", "5xx",
+    ],
+    upstream_codes: &[
+        "200", "201", "202", "204", "400", "401", "403", "404", "405", "408", "409", "413", "415",
+        "422", "429", "500", "502", "503", "504", "2xx", "3xx", "4xx", "5xx", "other",
     ],
     tls_versions: &ConnectionEvent::TLS_VERSIONS,
     tls_failures: &ConnectionEvent::HANDSHAKE_FAILURES,

@@ -43,6 +43,10 @@ pub(super) struct Record {
     pub(super) tally: Rc<Tally>,
     /// Its place among the requests in flight on its route.
     place: Option<RoomPlace>,
+    /// Whether the sender says that it is Redox.
+    redox: bool,
+    /// What we took ourselves until the answer began.
+    own: Option<Duration>,
     /// How it ended, and why; nothing while nobody has said so.
     end: Option<(Outcome, Option<&'static str>)>,
 }
@@ -71,6 +75,8 @@ impl Record {
             upstream_used: false,
             tally: Rc::default(),
             place: None,
+            redox: false,
+            own: None,
             end: None,
         }
     }
@@ -101,6 +107,11 @@ impl Record {
 
     pub(super) fn routed(&mut self, route: usize) {
         self.route = Some(route);
+    }
+
+    /// Whether the sender says that it is Redox, which proves nothing.
+    pub(super) fn claims(&mut self, redox: bool) {
+        self.redox = redox;
     }
 
     /// A token let the request through; counts its use.
@@ -141,7 +152,7 @@ impl Record {
 
     /// It is in flight on its route until it ends.
     pub(super) fn takes_place(&mut self, place: RoomPlace) {
-        self.metrics().in_flight.inc();
+        self.metrics().began();
         self.place = Some(place);
     }
 
@@ -150,15 +161,18 @@ impl Record {
         self.upstream_used = true;
     }
 
-    /// The upstream's answer has begun.
-    pub(super) fn upstream_answered(&mut self, status: StatusCode) {
-        self.upstream = Some(self.began.elapsed());
-        self.metrics().upstream_response(status.as_u16());
+    /// The upstream, asked at that time, has begun its answer now.
+    pub(super) fn upstream_answered(&mut self, status: StatusCode, asked: Instant, now: Instant) {
+        self.upstream = Some(now.saturating_duration_since(self.began));
+        let after = now.saturating_duration_since(asked);
+        self.metrics().upstream_response(status.as_u16(), after);
     }
 
     /// The sender is being told this.
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
+        let own = self.began.elapsed();
+        self.own = Some(own.saturating_sub(self.tally.waited.get()));
     }
 
     /// The request is over, well.
@@ -173,7 +187,7 @@ impl Record {
             return;
         }
         match stop {
-            Stop::Refused(refusal) => self.metrics().rejected(refusal.position()),
+            Stop::Refused(refusal) => self.metrics().rejected(refusal.position(), self.redox),
             Stop::Failed(error) => {
                 self.metrics().upstream_error(error.position());
                 if let Some(upstream) = self.upstream_plan() {
@@ -272,13 +286,17 @@ impl Drop for Record {
             .end
             .unwrap_or((abandoned.outcome(), Some(abandoned.reason())));
         let metrics = self.metrics();
-        metrics.request(
-            self.peer.listener,
-            outcome.position(),
-            duration.as_secs_f64(),
-        );
+        let (received, sent) = (self.tally.received.get(), self.tally.sent.get());
+        metrics.request(self.peer.listener, outcome.position(), duration);
+        metrics.bytes(received, sent);
+        if outcome == Outcome::Forwarded {
+            metrics.body(received);
+        }
+        if let Some(own) = self.own {
+            self.gateway.count_overhead(outcome, own);
+        }
         if self.place.is_some() {
-            metrics.in_flight.dec();
+            metrics.ended();
         }
         if let Some(status) = self.status {
             metrics.response(status.as_u16());

@@ -7,7 +7,7 @@
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use super::reason::Refusal;
 use crate::route::check_path;
@@ -48,6 +48,14 @@ pub(super) fn read(head: &Parts, tls: bool) -> Result<Reading, Refusal> {
     check_type(&head.headers)?;
     check_expectation(&head.headers)?;
     Ok(reading)
+}
+
+/// Whether a head says that Redox sends it. Anybody can say so: this is for numbers that people read, not for judging.
+pub(super) fn claims_redox(headers: &HeaderMap) -> bool {
+    const APPLICATION_NAME: HeaderName = HeaderName::from_static("application-name");
+    headers
+        .get(APPLICATION_NAME)
+        .is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"RedoxEngine"))
 }
 
 /// RFC 9110 §8.3: a body has one type. Of two, one server takes the first and another the last, and whoever checks the

@@ -156,6 +156,7 @@ fn add_specifics(headers: &mut HeaderMap, status: StatusCode) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::LABELS;
 
     #[test]
     fn nothing_but_a_success_looks_like_one() {
@@ -164,6 +165,8 @@ mod tests {
         for stop in refusals.chain(failures) {
             let (status, text) = table(stop);
             assert!(status.as_u16() >= 400, "{stop:?}");
+            // What we say ourselves is counted by its own number.
+            assert!(LABELS.codes.contains(&status.as_str()), "{stop:?}");
             assert!(
                 text.ends_with('\n') && text.lines().count() == 1,
                 "{stop:?}"

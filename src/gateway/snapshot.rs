@@ -28,16 +28,7 @@ struct RouteNames {
 
 impl Snapshot {
     pub(super) fn new(plan: Arc<Plan>, metrics: &WorkerMetrics, timers: &Timers) -> Self {
-        let routes = plan.routes.iter().map(|route| {
-            let tokens: Vec<_> = route
-                .scheme
-                .tokens()
-                .iter()
-                .map(|token| Arc::clone(token.id()))
-                .collect();
-            metrics.route(&route.name, &tokens)
-        });
-        let routes = routes.collect();
+        let counters = metrics.plan(&plan.configured());
         let upstreams = plan
             .upstreams
             .iter()
@@ -63,8 +54,8 @@ impl Snapshot {
             names,
             no_name: "none".into(),
             plan,
-            routes,
-            unrouted: metrics.route("none", &[]),
+            routes: counters.routes,
+            unrouted: counters.unrouted,
             upstreams,
         }
     }

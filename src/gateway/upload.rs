@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
 
 use super::reason::{Refusal, Stop};
 use crate::clock::{Alarm, Timers};
@@ -44,6 +45,15 @@ pub(super) struct Tally {
     pub(super) body_done: Cell<bool>,
     /// Position of the upstream's endpoint that it was last sent to.
     pub(super) endpoint: Cell<Option<usize>>,
+    /// Time in which it was others that were waited for, before the answer began.
+    pub(super) waited: Cell<Duration>,
+}
+
+impl Tally {
+    /// So long somebody else was waited for.
+    pub(super) fn waited_for(&self, time: Duration) {
+        self.waited.set(self.waited.get().saturating_add(time));
+    }
 }
 
 impl From<BodyFault> for Stop {
@@ -108,7 +118,7 @@ fn join(frames: Vec<Bytes>, length: usize) -> Bytes {
 /// The next piece of a body; `None` at its end. Trailers are dropped: nothing in them may be trusted.
 async fn next_data(body: &mut RequestBody, tally: &Tally) -> Result<Option<Bytes>, Stop> {
     loop {
-        match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+        match next_frame(body, tally).await {
             None => {
                 tally.body_done.set(true);
                 return Ok(None);
@@ -122,6 +132,26 @@ async fn next_data(body: &mut RequestBody, tally: &Tally) -> Result<Option<Bytes
             }
         }
     }
+}
+
+/// What is there costs no look at the clock.
+async fn next_frame(
+    body: &mut RequestBody,
+    tally: &Tally,
+) -> Option<Result<Frame<Bytes>, BodyFault>> {
+    let mut since = None;
+    let frame = poll_fn(|cx| {
+        let frame = Pin::new(&mut *body).poll_frame(cx);
+        if frame.is_pending() {
+            since.get_or_insert_with(Instant::now);
+        }
+        frame
+    });
+    let frame = frame.await;
+    if let Some(since) = since {
+        tally.waited_for(since.elapsed());
+    }
+    frame
 }
 
 pub(super) fn count(counter: &Cell<u64>, data: &Bytes) {

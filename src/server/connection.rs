@@ -208,7 +208,8 @@ impl<H: Handler> Service<H> {
         if let Some(spelling) = activity.take_spelling() {
             request.extensions_mut().insert(spelling);
         }
-        let mut response = Rc::clone(&self.handler).call(request, peer).await?;
+        let handler = Rc::clone(&self.handler);
+        let mut response = handler.call(request, peer, activity.began()).await?;
         // Told so, a client takes its next request elsewhere, instead of sending it into our closing the connection,
         // and takes the answer to half a body for what it is (RFC 9112 §9.6).
         if self.drain.is_leaving() || !ended.get() {
@@ -381,15 +382,16 @@ async fn answer_stream<H: Handler>(
     peer: Peer,
     limits: ServerLimits,
 ) -> Result<Response<Tracked<Either<H::Body, Full<Bytes>>>>, Close> {
+    let began = Instant::now();
     let in_flight = InFlight::new(&activity);
     let (head, body) = request.into_parts();
     let (body, kept) = RequestBody::shared(body);
     let response = if http2::is_too_large(&head, &limits) {
-        let refusal = handler.refuse(Fault::HeaderTooLarge, peer, Instant::now());
+        let refusal = handler.refuse(Fault::HeaderTooLarge, peer, began);
         refusal.map(|text| Either::Right(Full::new(text)))
     } else {
         let request = Request::from_parts(head, body);
-        handler.call(request, peer).await?.map(Either::Left)
+        handler.call(request, peer, began).await?.map(Either::Left)
     };
     let kept = Some((kept, activity));
     Ok(response.map(|body| Tracked::new(body, in_flight, kept)))

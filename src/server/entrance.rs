@@ -17,6 +17,7 @@ use rustls::{HandshakeKind, ProtocolVersion};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Semaphore};
+use tokio::time::Instant;
 
 use super::proxy;
 use super::socket::Readable;
@@ -136,6 +137,7 @@ impl<H: Handler> Entrance<'_, H> {
                 place,
             });
         };
+        let began = Instant::now();
         let outcome = tokio::select! {
             biased;
             outcome = self.handshake(stream, config) => outcome.map_err(|error| handshake_failure(&error)),
@@ -149,7 +151,11 @@ impl<H: Handler> Entrance<'_, H> {
                     _ => "TLSv1.2",
                 };
                 let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
-                let event = ConnectionEvent::Handshake { version, resumed };
+                let event = ConnectionEvent::Handshake {
+                    version,
+                    resumed,
+                    took: began.elapsed(),
+                };
                 self.handler.note(peer.listener, event);
                 let stream = Stream::Tls(stream);
                 Ok(Entered {

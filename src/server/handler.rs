@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -63,6 +64,8 @@ pub enum ConnectionEvent {
         version: &'static str,
         /// Whether an earlier session was taken up again.
         resumed: bool,
+        /// How long it took.
+        took: Duration,
     },
     /// TLS did not come up; the reason is one of [`ConnectionEvent::HANDSHAKE_FAILURES`].
     HandshakeFailed(&'static str),
@@ -116,7 +119,7 @@ pub trait Handler: 'static {
         + Unpin
         + 'static;
 
-    /// Answers a request.
+    /// Answers a request. `began` is when its first byte came; over HTTP/2, when its whole head had.
     ///
     /// # Cancel safety
     /// The future is dropped when the sender goes away.
@@ -124,6 +127,7 @@ pub trait Handler: 'static {
         self: Rc<Self>,
         request: Request<RequestBody>,
         peer: Peer,
+        began: Instant,
     ) -> impl Future<Output = Result<Response<Self::Body>, Close>>;
 
     /// Answers a fault. `began` is when its first byte came.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::tls::MinimumVersion;
+
 /// All that may change while a server runs. A connection keeps what it began with.
 ///
 /// The number of listeners, their addresses, and whether they end TLS stay as they are.
@@ -25,6 +27,8 @@ pub struct ListenerSpec {
     pub address: SocketAddr,
     /// `None` for plain HTTP/1.1.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// The oldest version that `tls` accepts.
+    pub tls_minimum: Option<MinimumVersion>,
     /// Stands for all that `tls` was made of, so that equal ones can be told.
     pub tls_digest: Option<[u8; 32]>,
     /// Connections open at once, over all workers; further ones wait in the kernel's queue.

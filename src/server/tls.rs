@@ -34,6 +34,19 @@ pub enum MinimumVersion {
     Tls13,
 }
 
+impl MinimumVersion {
+    /// What metrics call it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Tls12 => "TLSv1.2",
+            Self::Tls13 => "TLSv1.3",
+        }
+    }
+}
+
+/// What metrics call the library that all cryptography comes from.
+pub const PROVIDER: &str = "aws-lc-rs";
+
 /// A certificate with its key and the names it is for.
 #[derive(Clone, Debug)]
 pub struct Identity {

@@ -18,6 +18,8 @@ pub use audit::{
 pub use decisions::{DECISION_LIMIT, Decision, DecisionRing, Decisions};
 pub use log::init as init_log;
 pub use metrics::{
-    AuditMetrics, Durations, Labels, ListenerMetrics, Metrics, ProcessMetrics, RELOAD_TRIGGERS,
-    RouteMetrics, RouteTotals, UpstreamMetrics, UpstreamTotals, WorkerMetrics,
+    AuditMetrics, CertificateDates, Configured, ConfiguredListener, ConfiguredRoute,
+    ConfiguredToken, ConfiguredUpstream, Durations, Labels, ListenerMetrics, Metrics, PlanMetrics,
+    ProcessMetrics, RELOAD_TRIGGERS, RouteMetrics, RouteTotals, Scrape, TlsFacts, UpstreamMetrics,
+    UpstreamTotals, WorkerMetrics,
 };

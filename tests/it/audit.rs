@@ -553,7 +553,7 @@ fn strict_refuses_while_it_cannot_be_written_and_recovers() {
     assert!(story.value("countersign_audit_write_failures_total") >= 1.0);
     assert_eq!(
         story
-            .value("countersign_rejected_requests_total{reason=\"audit_failing\",route=\"redox\"}"),
+            .value("countersign_rejected_requests_total{reason=\"audit_failing\",route=\"redox\",sender=\"other\"}"),
         2.0
     );
     assert_eq!(

@@ -56,7 +56,9 @@ fn the_answer_is_429_from_the_first_failure_over_the_burst() {
     gateway.wait_for_metric("countersign_failed_verification_sources 1");
     let story = gateway.finish();
     let series = |reason| {
-        format!(r#"countersign_rejected_requests_total{{reason="{reason}",route="redox"}}"#)
+        format!(
+            r#"countersign_rejected_requests_total{{reason="{reason}",route="redox",sender="other"}}"#
+        )
     };
     assert_eq!(story.value(&series("token_mismatch")), 3.0);
     assert_eq!(story.value(&series("rate_limited")), 1.0);
@@ -175,7 +177,7 @@ fn who_does_not_wait_for_the_answer_was_refused() {
     let began = Instant::now();
     connection.post(WRONG, b"{}");
     gateway.wait_for_metric(
-        r#"countersign_rejected_requests_total{reason="rate_limited",route="redox"} 1"#,
+        r#"countersign_rejected_requests_total{reason="rate_limited",route="redox",sender="other"} 1"#,
     );
     assert!(began.elapsed() < Duration::from_secs(1), "counted late");
     connection.reset();
@@ -192,7 +194,7 @@ fn a_drain_releases_what_is_held() {
     let began = Instant::now();
     connection.post(WRONG, b"{}");
     gateway.wait_for_metric(
-        r#"countersign_rejected_requests_total{reason="rate_limited",route="redox"} 1"#,
+        r#"countersign_rejected_requests_total{reason="rate_limited",route="redox",sender="other"} 1"#,
     );
     gateway.stop(Stop::Drain);
     assert_eq!(connection.answer().status, 429);

@@ -33,6 +33,7 @@ mod house;
 mod idle;
 mod life;
 mod limits;
+mod metrics;
 mod observability;
 mod probe;
 mod properties;

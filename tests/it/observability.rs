@@ -71,19 +71,18 @@ fn every_known_series_exists_at_zero() {
         r#"countersign_requests_total{listener="public",outcome="forwarded",route="redox"} 0"#,
         r#"countersign_requests_total{listener="plain",outcome="error",route="none"} 0"#,
         r#"countersign_responses_total{code="401",route="redox"} 0"#,
-        r#"countersign_rejected_requests_total{reason="token_mismatch",route="redox"} 0"#,
-        r#"countersign_rejected_requests_total{reason="no_route",route="none"} 0"#,
+        r#"countersign_rejected_requests_total{reason="token_mismatch",route="redox",sender="other"} 0"#,
+        r#"countersign_rejected_requests_total{reason="no_route",route="none",sender="other"} 0"#,
         r#"countersign_challenges_total{method="get",result="answered",route="redox"} 0"#,
         r#"countersign_challenges_total{method="post",result="token_mismatch",route="redox"} 0"#,
-        r#"countersign_token_uses_total{route="redox",token_id="previous"} 0"#,
+        r#"countersign_token_uses_total{route="redox",state="active",token_id="previous"} 0"#,
         r#"countersign_last_accepted_timestamp_seconds{route="redox"} 0"#,
         r#"countersign_request_duration_seconds_count{outcome="forwarded",route="redox"} 0"#,
-        r#"countersign_upstream_errors_total{kind="refused",route="redox"} 0"#,
         r#"countersign_connections_open{listener="public"} 0"#,
         r#"countersign_tls_handshakes_total{listener="public",resumed="true",version="TLSv1.3"} 0"#,
         r#"countersign_tls_handshake_failures_total{listener="public",reason="timeout"} 0"#,
         r#"countersign_config_last_reload_successful 1"#,
-        r#"countersign_log_dropped_total 0"#,
+        r#"countersign_log_dropped_total{stream="access"} 0"#,
     ] {
         assert!(
             text.lines().any(|other| other == line),
@@ -91,7 +90,7 @@ fn every_known_series_exists_at_zero() {
         );
     }
     for prefix in [
-        "countersign_tls_certificate_not_after_timestamp_seconds{certificate=",
+        "countersign_tls_certificate_not_after_timestamp_seconds{cert=",
         "countersign_config_last_reload_success_timestamp_seconds 1",
         "countersign_build_info{",
         "process_cpu_seconds_total ",
@@ -128,7 +127,7 @@ fn nothing_a_sender_does_makes_a_new_series() {
             .answer();
     }
     gateway.wait_for_metric(
-        r#"countersign_rejected_requests_total{reason="no_route",route="none"} 50"#,
+        r#"countersign_rejected_requests_total{reason="no_route",route="none",sender="other"} 50"#,
     );
     assert_eq!(names(&gateway.metrics()), before);
 }

@@ -293,7 +293,7 @@ fn sessions_outlive_a_reload_that_leaves_the_certificate() {
         ))
     };
     assert_eq!((handshakes("false"), handshakes("true")), (2.0, 1.0));
-    let named = "countersign_tls_certificate_not_after_timestamp_seconds{certificate=";
+    let named = "countersign_tls_certificate_not_after_timestamp_seconds{cert=";
     let certificates: Vec<&str> = story
         .metrics
         .lines()

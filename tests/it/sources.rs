@@ -172,7 +172,7 @@ fn a_route_may_choose_its_sources() {
     }
     assert_eq!(backend.requests().len(), 4);
     let story = gateway.finish();
-    let refused = r#"countersign_rejected_requests_total{reason="source_denied",route="redox"}"#;
+    let refused = r#"countersign_rejected_requests_total{reason="source_denied",route="redox",sender="other"}"#;
     assert_eq!(story.value(refused), 10.0);
     assert_eq!(story.lines[0]["reason"], json!("source_denied"));
 }

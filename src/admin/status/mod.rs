@@ -120,7 +120,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::telemetry::{Decision, Labels};
+    use crate::telemetry::{ConfiguredListener, Decision, Labels};
 
     const HOSTILE: &str = "</style></td><script>alert(\"1\")</script>&amp;'<b-hostile x=\"";
     const LABELS: Labels = Labels {
@@ -129,7 +129,8 @@ mod tests {
         challenge_methods: &["get"],
         challenge_results: &["answered"],
         upstream_errors: &["refused"],
-        codes: &[200],
+        codes: &["200"],
+        upstream_codes: &["200"],
         tls_versions: &["TLSv1.3"],
         tls_failures: &["io"],
         connection_ends: &["peer"],
@@ -197,8 +198,12 @@ mod tests {
     #[test]
     fn no_text_can_leave_its_place() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
-        let metrics = Metrics::new(LABELS);
-        metrics.worker(&[HOSTILE.into()]).unwrap();
+        let listener = ConfiguredListener {
+            name: HOSTILE.into(),
+            limit: 1,
+        };
+        let metrics = Metrics::new(LABELS, vec![listener]);
+        let _worker = metrics.worker();
         let decisions = Decisions::default();
         decisions.ring().write(Decision {
             time: now,

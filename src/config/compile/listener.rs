@@ -12,9 +12,9 @@ use crate::config::certificate::{self, Loaded, Side};
 use crate::config::context::Context;
 use crate::config::document::{Listener, Tls};
 use crate::config::label::label_problem;
-use crate::config::words::{Cipher, ProxyProtocol, TlsVersion};
+use crate::config::words::ProxyProtocol;
 use crate::server::ListenerSpec;
-use crate::server::tls::{CipherPreference, MinimumVersion, ServerTls};
+use crate::server::tls::{MinimumVersion, ServerTls};
 
 const CONNECTIONS: std::ops::RangeInclusive<u64> = 1..=1_000_000;
 const TLS_SOURCES: &str =
@@ -23,6 +23,7 @@ const TLS_SOURCES: &str =
 /// TLS of a listener, and what stands for all it was made of.
 struct BuiltTls {
     config: Arc<rustls::ServerConfig>,
+    minimum: MinimumVersion,
     digest: [u8; 32],
 }
 
@@ -124,6 +125,7 @@ fn one(
     Some(ListenerSpec {
         name: name.into(),
         address: address?,
+        tls_minimum: tls.as_ref().map(|tls| tls.minimum),
         tls_digest: tls.as_ref().map(|tls| tls.digest),
         tls: tls.map(|tls| tls.config),
         max_connections: usize::try_from(listener.max_connections).ok()?,
@@ -265,20 +267,19 @@ fn tls(
         all.certificates.push(info);
         identities.push(loaded.identity);
     }
+    let minimum = tls.minimum_version.into();
     let built = ServerTls {
         identities,
-        minimum_version: match tls.minimum_version {
-            TlsVersion::Tls12 => MinimumVersion::Tls12,
-            TlsVersion::Tls13 => MinimumVersion::Tls13,
-        },
-        cipher_preference: match tls.cipher_preference {
-            Cipher::Aes128 => CipherPreference::Aes128,
-            Cipher::Aes256 => CipherPreference::Aes256,
-        },
+        minimum_version: minimum,
+        cipher_preference: tls.cipher_preference.into(),
     }
     .build();
     match built {
-        Ok(config) => Some(BuiltTls { config, digest }),
+        Ok(config) => Some(BuiltTls {
+            config,
+            minimum,
+            digest,
+        }),
         Err(error) => {
             context.error(path, format!("TLS cannot be set up: {error}"), TLS_SOURCES);
             None

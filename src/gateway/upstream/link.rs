@@ -71,7 +71,7 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(stream: Stream, metrics: &Rc<UpstreamMetrics>, place: Option<Place>) -> Self {
-        metrics.idle.inc();
+        metrics.idle().inc();
         Self {
             stream,
             state: Use::Idle,
@@ -83,16 +83,16 @@ impl Link {
     /// From here on the connection ends in a reset, until a whole exchange has gone over it.
     pub(super) fn lend(&mut self) {
         if std::mem::replace(&mut self.state, Use::Lent) == Use::Idle {
-            self.metrics.idle.dec();
-            self.metrics.active.inc();
+            self.metrics.idle().dec();
+            self.metrics.active().inc();
         }
     }
 
     /// A whole exchange has gone over it.
     pub(super) fn rest(&mut self) {
         if std::mem::replace(&mut self.state, Use::Idle) == Use::Lent {
-            self.metrics.active.dec();
-            self.metrics.idle.inc();
+            self.metrics.active().dec();
+            self.metrics.idle().inc();
         }
     }
 
@@ -136,9 +136,9 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         match self.state {
-            Use::Idle => self.metrics.idle.dec(),
+            Use::Idle => self.metrics.idle().dec(),
             Use::Lent => {
-                self.metrics.active.dec();
+                self.metrics.active().dec();
                 // Where the kernel refuses, a plain close has to do.
                 let _ = SockRef::from(self.stream.socket()).set_linger(Some(Duration::ZERO));
             }

@@ -127,7 +127,7 @@ impl Upstream {
 
     /// Waits a moment before the next try.
     pub(super) async fn pause(&self) {
-        self.metrics.retries.inc();
+        self.metrics.retries().inc();
         tokio::time::sleep(PAUSE).await;
     }
 
@@ -180,8 +180,10 @@ impl Upstream {
                 continue;
             };
             // Each has the full time: a dead first one must not eat up what its backup needs.
+            let began = Instant::now();
             match self.dialler.dial(endpoint, patience).await {
                 Ok(stream) => {
+                    self.metrics.connected(began.elapsed());
                     if plan.health.succeeded(position) {
                         tracing::info!(upstream = %plan.name, endpoint = %endpoint.name, "endpoint accepts connections again");
                     }
@@ -223,13 +225,13 @@ struct Waiting<'m>(&'m UpstreamMetrics);
 
 impl<'m> Waiting<'m> {
     fn new(metrics: &'m UpstreamMetrics) -> Self {
-        metrics.waiting.inc();
+        metrics.waiting().inc();
         Self(metrics)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.waiting.dec();
+        self.0.waiting().dec();
     }
 }

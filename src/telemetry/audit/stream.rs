@@ -261,7 +261,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, sync_channel};
 
     fn sink(strict: bool) -> (AuditSink, Receiver<Order>) {
-        let metrics = Metrics::new(crate::telemetry::metrics::tests::LABELS);
+        let metrics = Metrics::new(crate::telemetry::metrics::tests::LABELS, Vec::new());
         let (queue, orders) = sync_channel(1);
         let metrics = metrics.process().unwrap().audit;
         let state = AuditState(Arc::new(Shared::new(strict, metrics)));

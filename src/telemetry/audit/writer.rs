@@ -297,7 +297,7 @@ mod tests {
     use std::time::SystemTime;
 
     fn thread(path: PathBuf) -> Thread {
-        let metrics = Metrics::new(crate::telemetry::metrics::tests::LABELS);
+        let metrics = Metrics::new(crate::telemetry::metrics::tests::LABELS, Vec::new());
         let metrics = metrics.process().unwrap().audit;
         let writer = Writer {
             boot: "0000000000000001".to_owned(),

@@ -1,8 +1,8 @@
 //! Metrics of the audit trail. They stand at zero where there is none.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry, Result};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, Result};
 
-use super::{counters, register};
+use super::register;
 use crate::telemetry::AuditEvent;
 
 /// Counters of the audit trail. Cloning gives another handle.
@@ -19,12 +19,11 @@ pub struct AuditMetrics {
 
 impl AuditMetrics {
     pub(super) fn new(registry: &Registry) -> Result<Self> {
-        let records = counters(
-            registry,
+        let options = Opts::new(
             "countersign_audit_records_total",
             "Audit records written, by what they tell of",
-            &["event"],
-        )?;
+        );
+        let records = register(registry, IntCounterVec::new(options, &["event"])?)?;
         for event in AuditEvent::ALL {
             let _ = records.with_label_values(&[event.label()]);
         }

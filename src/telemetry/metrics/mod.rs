@@ -1,33 +1,53 @@
-//! Prometheus metrics: one set of counters per worker, added up when somebody asks.
+//! Prometheus metrics: every worker counts for itself, and what they counted is added up when somebody asks.
 //!
-//! Counters of different workers share no cache line, and handles are resolved when a plan is taken up, so
-//! counting a request costs a few uncontended additions. Every series whose labels are known exists at zero
-//! from the start: `increase()` does not see a first event otherwise.
+//! What requests count in are plain numbers with one writer each (`cell`), a block of them for each route and worker
+//! (`route`), found when a plan is taken up; so counting a request costs a few additions, and no two workers share a cache
+//! line. Families with names and labels exist in a scrape only (`scrape`, `families`, `standing`). They follow from what
+//! is configured, so every known series exists at zero from the start (`increase()` does not see a first event
+//! otherwise), and nothing that is sent can add one. What the process has once is in a registry (`process`, `audit`).
+//!
+//! `docs/metrics.md` is the catalogue, which a test compares with a scrape.
 
+mod admin;
 mod audit;
-mod merge;
+mod cell;
+mod codes;
+mod configured;
+mod families;
+mod listener;
 mod process;
 mod reading;
+mod route;
+mod samples;
+mod scrape;
+mod shape;
+mod source;
+mod standing;
 mod upstream;
+mod view;
 mod worker;
 
 pub use audit::AuditMetrics;
-pub use process::{ProcessMetrics, RELOAD_TRIGGERS};
+pub use configured::{
+    Configured, ConfiguredListener, ConfiguredRoute, ConfiguredToken, ConfiguredUpstream,
+};
+pub use listener::ListenerMetrics;
+pub use process::{CertificateDates, ProcessMetrics, RELOAD_TRIGGERS, TlsFacts};
 pub use reading::{Durations, RouteTotals, UpstreamTotals};
+pub use route::RouteMetrics;
+pub use scrape::Scrape;
 pub use upstream::UpstreamMetrics;
-pub use worker::{ListenerMetrics, RouteMetrics, WorkerMetrics};
+pub use worker::{PlanMetrics, WorkerMetrics};
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::core::Collector;
-use prometheus::{Encoder, IntCounterVec, IntGaugeVec, Opts, Registry, Result, TextEncoder};
+use prometheus::{Registry, Result};
 
-use self::merge::{Merged, merge};
-use self::reading::Handles;
-
-/// The one gauge that is not a sum over workers: the latest of them counts.
-const LAST_ACCEPTED: &str = "countersign_last_accepted_timestamp_seconds";
+use self::admin::AdminBlock;
+use self::shape::Shape;
+use self::source::Source;
+use self::worker::WorkerBlocks;
 
 /// Closed sets of label values, each in the order in which the caller counts its positions.
 #[derive(Clone, Copy, Debug)]
@@ -42,8 +62,10 @@ pub struct Labels {
     pub challenge_results: &'static [&'static str],
     /// What can go wrong with an upstream.
     pub upstream_errors: &'static [&'static str],
-    /// Statuses that exist from the start.
-    pub codes: &'static [u16],
+    /// What senders can be told: statuses such as `204`, classes such as `2xx` for those not listed, and `other`.
+    pub codes: &'static [&'static str],
+    /// The same for what upstreams can answer.
+    pub upstream_codes: &'static [&'static str],
     /// TLS versions.
     pub tls_versions: &'static [&'static str],
     /// Why a handshake can fail.
@@ -57,17 +79,21 @@ pub struct Labels {
 /// All metrics of the process. Cloning gives another handle.
 #[derive(Clone)]
 pub struct Metrics {
-    labels: Labels,
-    workers: Arc<Mutex<Vec<(Registry, Handles)>>>,
+    shape: Arc<Shape>,
+    configured: Arc<Mutex<Arc<Configured>>>,
+    workers: Arc<Mutex<Vec<Arc<WorkerBlocks>>>>,
+    admin: Arc<AdminBlock>,
     process: Registry,
 }
 
 impl Metrics {
-    /// An empty set.
-    pub fn new(labels: Labels) -> Self {
+    /// Metrics of a program with these listeners.
+    pub fn new(labels: Labels, listeners: Vec<ConfiguredListener>) -> Self {
         Self {
-            labels,
+            shape: Arc::new(Shape::new(labels, listeners.into())),
+            configured: Arc::default(),
             workers: Arc::default(),
+            admin: Arc::default(),
             process: Registry::new(),
         }
     }
@@ -81,42 +107,54 @@ impl Metrics {
     }
 
     /// The metrics of one more worker.
-    ///
-    /// # Errors
-    /// None that a caller can cause: names and labels are fixed here.
-    pub fn worker(&self, listeners: &[Arc<str>]) -> Result<WorkerMetrics> {
-        let registry = Registry::new();
-        let worker = WorkerMetrics::new(self.labels, &registry, listeners)?;
-        self.workers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((registry, worker.handles()));
-        Ok(worker)
+    pub fn worker(&self) -> WorkerMetrics {
+        let blocks = Arc::new(WorkerBlocks::new(&self.shape));
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.push(Arc::clone(&blocks));
+        WorkerMetrics::new(Arc::clone(&self.shape), blocks)
     }
 
-    /// All metrics in the text format of Prometheus.
+    /// From now on there are series of these, and of no others.
+    pub fn configured(&self, configured: Arc<Configured>) {
+        *self
+            .configured
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = configured;
+    }
+
+    /// A page of the admin listener was asked for by this path, and answered with this status. To be called on one
+    /// thread only.
+    pub fn admin_answered(&self, path: &str, status: u16) {
+        self.admin.answered(path, status);
+    }
+
+    /// Whether the program wants traffic, and whether it was told to stop.
+    pub fn state(&self, ready: bool, draining: bool) {
+        self.admin.state(ready, draining);
+    }
+
+    /// All metrics in the text format of Prometheus, slice by slice.
+    pub fn scrape(&self) -> Scrape {
+        let configured = self.configured.lock();
+        let configured = Arc::clone(&configured.unwrap_or_else(PoisonError::into_inner));
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        Scrape::new(Source {
+            shape: Arc::clone(&self.shape),
+            configured,
+            workers: workers.clone(),
+            admin: Arc::clone(&self.admin),
+            process: self.process.clone(),
+        })
+    }
+
+    /// The same at once.
     ///
     /// # Errors
     /// None in practice: writing into memory does not fail.
     pub fn render(&self) -> Result<Vec<u8>> {
-        let mut families = BTreeMap::new();
-        for (registry, _) in &*self.workers.lock().unwrap_or_else(PoisonError::into_inner) {
-            merge(&mut families, registry.gather());
-        }
-        merge(&mut families, self.process.gather());
-        let families: Vec<_> = families.into_values().map(Merged::into_family).collect();
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&families, &mut text)?;
-        Ok(text)
+        let slices: Vec<Vec<u8>> = self.scrape().collect::<Result<_>>()?;
+        Ok(slices.concat())
     }
-}
-
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
-    register(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
-}
-
-fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
-    register(registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
 }
 
 fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C> {
@@ -125,54 +163,4 @@ fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-
-    pub(in crate::telemetry) const LABELS: Labels = Labels {
-        outcomes: &["forwarded", "rejected"],
-        reasons: &["token_missing"],
-        challenge_methods: &["get"],
-        challenge_results: &["answered"],
-        upstream_errors: &["refused"],
-        codes: &[200],
-        tls_versions: &["TLSv1.3"],
-        tls_failures: &["io"],
-        connection_ends: &["peer"],
-        proxy_faults: &["closed"],
-    };
-
-    fn text(metrics: &Metrics) -> String {
-        String::from_utf8(metrics.render().unwrap()).unwrap()
-    }
-
-    #[test]
-    fn workers_are_added_up_and_the_latest_time_counts() {
-        let metrics = Metrics::new(LABELS);
-        for (worker, at) in [(1, 200), (2, 100)] {
-            let set = metrics.worker(&["public".into()]).unwrap();
-            let route = set.route("redox", &["2026-11".into()]);
-            for _ in 0..worker {
-                route.request(0, 0, 0.2);
-                route.response(200);
-                route.response(599);
-            }
-            route.token_used(0, at);
-            set.listener(0).unwrap().opened();
-        }
-        let text = text(&metrics);
-        for line in [
-            r#"countersign_requests_total{listener="public",outcome="forwarded",route="redox"} 3"#,
-            r#"countersign_requests_total{listener="public",outcome="rejected",route="redox"} 0"#,
-            r#"countersign_responses_total{code="599",route="redox"} 3"#,
-            r#"countersign_last_accepted_timestamp_seconds{route="redox"} 200"#,
-            r#"countersign_connections_open{listener="public"} 2"#,
-            r#"countersign_token_uses_total{route="redox",token_id="2026-11"} 2"#,
-            r#"countersign_request_duration_seconds_bucket{outcome="forwarded",route="redox",le="0.25"} 3"#,
-            r#"countersign_request_duration_seconds_bucket{outcome="forwarded",route="redox",le="0.1"} 0"#,
-            r#"countersign_request_duration_seconds_count{outcome="forwarded",route="redox"} 3"#,
-            r#"countersign_tls_handshakes_total{listener="public",resumed="true",version="TLSv1.3"} 0"#,
-        ] {
-            assert!(text.contains(line), "{line}\nnot in\n{text}");
-        }
-    }
-}
+pub(super) mod tests;

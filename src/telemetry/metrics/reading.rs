@@ -5,24 +5,12 @@
 
 use std::sync::{Arc, PoisonError};
 
-use prometheus::core::Metric as _;
-use prometheus::{HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
-
-use super::upstream::UpstreamFamilies;
+use super::cell::{DURATIONS, Observed, exact};
+use super::configured::ConfiguredUpstream;
+use super::route::SENDERS;
+use super::view::{RouteView, UNROUTED, UpstreamView};
+use super::worker::WorkerBlocks;
 use super::{Labels, Metrics};
-
-/// The families of one worker that are read here.
-pub(super) struct Handles {
-    pub(super) listeners: Vec<(Arc<str>, IntGauge)>,
-    pub(super) requests: IntCounterVec,
-    pub(super) rejected: IntCounterVec,
-    pub(super) token_uses: IntCounterVec,
-    pub(super) last_accepted: IntGaugeVec,
-    pub(super) in_flight: IntGaugeVec,
-    pub(super) durations: HistogramVec,
-    pub(super) upstream_errors: IntCounterVec,
-    pub(super) upstreams: UpstreamFamilies,
-}
 
 /// What has been counted of one route.
 #[derive(Clone, Debug, Default)]
@@ -67,91 +55,102 @@ pub struct UpstreamTotals {
 impl Metrics {
     /// The label sets that positions in totals belong to.
     pub fn labels(&self) -> Labels {
-        self.labels
+        self.shape.labels
     }
 
     /// Requests of a route by how they ended, in the order of [`Labels::outcomes`].
     pub fn outcome_totals(&self, route: &str) -> Vec<u64> {
-        let mut outcomes = vec![0; self.labels.outcomes.len()];
-        self.each_worker(|handles| handles.add_outcomes(route, self.labels, &mut outcomes));
-        outcomes
+        let view = self.view(route);
+        self.outcomes(&view)
     }
 
     /// All that the page shows of a route.
     pub fn route_totals(&self, route: &str, tokens: &[Arc<str>]) -> RouteTotals {
-        let mut totals = RouteTotals {
-            outcomes: self.outcome_totals(route),
-            rejected: vec![0; self.labels.reasons.len()],
-            upstream_errors: vec![0; self.labels.upstream_errors.len()],
-            token_uses: vec![0; tokens.len()],
-            ..RouteTotals::default()
+        let view = self.view(route);
+        let reasons = 0..self.shape.labels.reasons.len();
+        let refused = |reason: usize| {
+            let positions = (0..SENDERS.len()).map(|sender| reason * SENDERS.len() + sender);
+            let each = positions.map(|position| view.sum(|block| &block.rejected, position));
+            each.sum()
         };
-        self.each_worker(|handles| {
-            let add = |family: &IntCounterVec, sums: &mut [u64], labels: &[&str]| {
-                for (sum, label) in sums.iter_mut().zip(labels) {
-                    *sum += family.with_label_values(&[route, label]).get();
-                }
-            };
-            let labels = self.labels;
-            add(&handles.rejected, &mut totals.rejected, labels.reasons);
-            let errors = &mut totals.upstream_errors;
-            add(&handles.upstream_errors, errors, labels.upstream_errors);
-            let ids: Vec<&str> = tokens.iter().map(AsRef::as_ref).collect();
-            add(&handles.token_uses, &mut totals.token_uses, &ids);
-            let last = gauge(&handles.last_accepted.with_label_values(&[route]));
-            totals.last_accepted = totals.last_accepted.max(last);
-            totals.in_flight += gauge(&handles.in_flight.with_label_values(&[route]));
-            if let Some(outcome) = labels.outcomes.first() {
-                totals.durations.add(&handles.durations, route, outcome);
-            }
-        });
-        totals
+        let errors = 0..self.shape.labels.upstream_errors.len();
+        let failed = |kind| view.exchange_sum(|block| &block.errors, kind);
+        let durations = view.histogram(&DURATIONS, |block| block.durations.first());
+        RouteTotals {
+            outcomes: self.outcomes(&view),
+            rejected: reasons.map(refused).collect(),
+            upstream_errors: errors.map(failed).collect(),
+            token_uses: (tokens.iter())
+                .map(|id| view.token_uses(id, None))
+                .collect(),
+            last_accepted: view.last_accepted(),
+            in_flight: view.in_flight(),
+            durations: Durations::from(&durations),
+        }
     }
 
     /// Connections of a listener that are open now.
     pub fn open_connections(&self, listener: &str) -> u64 {
-        let mut open = 0;
-        self.each_worker(|handles| {
-            let own = handles.listeners.iter();
-            let own = own.filter(|(name, _)| **name == *listener);
-            open += own.map(|(_, gauge)| self::gauge(gauge)).sum::<u64>();
-        });
-        open
+        let mut listeners = self.shape.listeners.iter();
+        let position = listeners.position(|known| *known.name == *listener);
+        let workers = self.worker_blocks();
+        let counted = workers
+            .iter()
+            .filter_map(|worker| worker.listeners.get(position?));
+        counted
+            .map(|listener| listener.open.get())
+            .fold(0, u64::wrapping_add)
     }
 
     /// All that the page shows of an upstream.
     pub fn upstream_totals(&self, upstream: &str, endpoints: &[Arc<str>]) -> UpstreamTotals {
-        let mut totals = UpstreamTotals {
-            passed_over: vec![0; endpoints.len()],
-            ..UpstreamTotals::default()
+        let known = ConfiguredUpstream {
+            name: upstream.into(),
+            endpoints: endpoints.to_vec(),
         };
-        self.each_worker(|handles| {
-            let one = handles.upstreams.of(upstream, endpoints);
-            totals.active += gauge(&one.active);
-            totals.idle += gauge(&one.idle);
-            totals.waiting += gauge(&one.waiting);
-            for (sum, count) in totals.passed_over.iter_mut().zip(one.passed_over_counts()) {
-                *sum += count;
-            }
-        });
-        totals
+        let view = UpstreamView::new(&known, &self.worker_blocks());
+        UpstreamTotals {
+            active: view.gauge(|block| &block.active),
+            idle: view.gauge(|block| &block.idle),
+            waiting: view.gauge(|block| &block.waiting),
+            passed_over: endpoints
+                .iter()
+                .map(|name| view.passed_over(name))
+                .collect(),
+        }
     }
 
-    fn each_worker(&self, mut look: impl FnMut(&Handles)) {
+    fn outcomes(&self, view: &RouteView<'_>) -> Vec<u64> {
+        let outcomes = self.shape.labels.outcomes.len();
+        let total = |outcome: usize| {
+            let positions =
+                (0..self.shape.listeners.len()).map(|listener| listener * outcomes + outcome);
+            let each = positions.map(|position| view.sum(|block| &block.requests, position));
+            each.sum()
+        };
+        (0..outcomes).map(total).collect()
+    }
+
+    fn view<'v>(&'v self, route: &'v str) -> RouteView<'v> {
+        let workers = self.worker_blocks();
+        if route == UNROUTED {
+            RouteView::unrouted(&self.shape, &workers)
+        } else {
+            RouteView::named(&self.shape, route, None, &workers)
+        }
+    }
+
+    fn worker_blocks(&self) -> Vec<Arc<WorkerBlocks>> {
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        workers.iter().for_each(|(_, handles)| look(handles));
+        workers.clone()
     }
 }
 
-impl Handles {
-    fn add_outcomes(&self, route: &str, labels: Labels, outcomes: &mut [u64]) {
-        for (listener, _) in &self.listeners {
-            for (sum, outcome) in outcomes.iter_mut().zip(labels.outcomes) {
-                *sum += self
-                    .requests
-                    .with_label_values(&[&**listener, route, outcome])
-                    .get();
-            }
+impl From<&Observed<14>> for Durations {
+    fn from(observed: &Observed<14>) -> Self {
+        Self {
+            buckets: observed.cumulative().collect(),
+            count: observed.count(),
         }
     }
 }
@@ -171,72 +170,51 @@ impl Durations {
         }
         (self.count > 0).then_some(lower)
     }
-
-    fn add(&mut self, family: &HistogramVec, route: &str, outcome: &str) {
-        let metric = family.with_label_values(&[route, outcome]).metric();
-        let histogram = metric.get_histogram();
-        self.count += histogram.get_sample_count();
-        for (position, bucket) in histogram.get_bucket().iter().enumerate() {
-            match self.buckets.get_mut(position) {
-                Some((_, count)) => *count += bucket.cumulative_count(),
-                None => {
-                    let bucket = (bucket.upper_bound(), bucket.cumulative_count());
-                    self.buckets.push(bucket);
-                }
-            }
-        }
-    }
-}
-
-fn gauge(gauge: &IntGauge) -> u64 {
-    u64::try_from(gauge.get()).unwrap_or(0)
-}
-
-/// Counts are far below 2^53, up to which this is exact.
-#[expect(
-    clippy::as_conversions,
-    clippy::cast_precision_loss,
-    reason = "there is no other way from a count to a share of it"
-)]
-fn exact(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::metrics::tests::LABELS;
+    use std::time::Duration;
+
+    use crate::telemetry::metrics::tests::{LABELS, configured, listeners};
 
     #[test]
     fn totals_are_sums_over_workers_and_listeners() {
-        let metrics = Metrics::new(LABELS);
-        let listeners = ["public".into(), "plain".into()];
+        let metrics = Metrics::new(LABELS, listeners(&["public", "plain"]));
         let tokens: [Arc<str>; 2] = ["a".into(), "b".into()];
+        let plan = configured(&[("redox", "u", &[("a", None), ("b", Some(9))])]);
         for at in [200, 100] {
-            let worker = metrics.worker(&listeners).unwrap();
-            let route = worker.route("redox", &tokens);
-            route.request(0, 0, 0.2);
-            route.request(1, 0, 0.2);
-            route.request(1, 1, 0.2);
-            route.rejected(0);
+            let worker = metrics.worker();
+            let counters = worker.plan(&plan);
+            let route = &counters.routes[0];
+            route.request(0, 0, Duration::from_millis(200));
+            route.request(1, 0, Duration::from_millis(200));
+            route.request(1, 1, Duration::from_millis(200));
+            route.rejected(0, true);
+            route.rejected(0, false);
             route.upstream_error(0);
             route.token_used(1, at);
-            route.in_flight.inc();
+            route.began();
+            counters.unrouted.request(0, 1, Duration::ZERO);
             worker.listener(1).unwrap().opened();
-            let upstream = worker.upstream("u", &tokens);
-            upstream.active.inc();
-            upstream.waiting.inc();
+            let upstream = worker.upstream(&"u".into(), &tokens);
+            upstream.active().inc();
+            upstream.waiting().inc();
             upstream.passed_over(1);
         }
         let totals = metrics.route_totals("redox", &tokens);
         assert_eq!(totals.outcomes, [4, 2]);
         assert_eq!(metrics.outcome_totals("redox"), [4, 2]);
+        assert_eq!(metrics.outcome_totals("none"), [0, 2]);
         assert_eq!(
             (totals.rejected, totals.upstream_errors),
-            (vec![2], vec![2])
+            (vec![4], vec![2])
         );
         assert_eq!((totals.token_uses, totals.last_accepted), (vec![0, 2], 200));
         assert_eq!(totals.in_flight, 2);
+        let median = totals.durations.quantile(0.5).unwrap();
+        assert!((0.1..=0.25).contains(&median), "{median}");
         let open = ["public", "plain", "other"].map(|name| metrics.open_connections(name));
         assert_eq!(open, [0, 2, 0]);
         let upstream = metrics.upstream_totals("u", &tokens);

@@ -1,112 +1,126 @@
 //! What one worker counts of connections to upstreams.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, Result};
+use super::cell::{CONNECTS, Counter, Gauge, Histogram};
 
-use super::{counters, gauges};
-
-/// The families of one worker.
-#[derive(Clone)]
-pub(super) struct UpstreamFamilies {
-    connections: IntGaugeVec,
-    waiting: IntGaugeVec,
-    retries: IntCounterVec,
-    passed_over: IntCounterVec,
-    up: IntGaugeVec,
+/// The numbers of one upstream in one worker.
+#[derive(Default)]
+pub(super) struct UpstreamBlock {
+    pub(super) active: Gauge,
+    pub(super) idle: Gauge,
+    pub(super) waiting: Gauge,
+    pub(super) retries: Counter,
+    pub(super) connects: Histogram<13>,
 }
 
-/// The counters of one upstream in one worker.
-pub struct UpstreamMetrics {
-    /// Connections that carry a request.
-    pub active: IntGauge,
-    /// Connections that wait for one.
-    pub idle: IntGauge,
-    /// Requests that wait for a connection.
-    pub waiting: IntGauge,
-    /// Connections tried once more because nobody accepted.
-    pub retries: IntCounter,
-    passed_over: Vec<IntCounter>,
-    name: Box<str>,
-    endpoints: Vec<Arc<str>>,
-    up: IntGaugeVec,
+/// The numbers of one endpoint in one worker.
+#[derive(Default)]
+pub(super) struct EndpointBlock {
+    pub(super) passed_over: Counter,
+    up: Gauge,
 }
 
-impl UpstreamFamilies {
-    pub(super) fn new(registry: &Registry) -> Result<Self> {
-        Ok(Self {
-            connections: gauges(
-                registry,
-                "countersign_upstream_connections",
-                "Connections to an upstream, by whether a request is on them",
-                &["upstream", "state"],
-            )?,
-            waiting: gauges(
-                registry,
-                "countersign_upstream_waiting",
-                "Requests that wait for a connection to an upstream",
-                &["upstream"],
-            )?,
-            retries: counters(
-                registry,
-                "countersign_upstream_retries_total",
-                "Connections tried once more because nobody accepted; no byte of a request had been sent",
-                &["upstream"],
-            )?,
-            passed_over: counters(
-                registry,
-                "countersign_upstream_ejections_total",
-                "How often an endpoint was passed over for a while because it accepted no connections",
-                &["upstream", "endpoint"],
-            )?,
-            up: gauges(
-                registry,
-                "countersign_upstream_up",
-                "What active checks say of an endpoint: 1 or 0; only where there are checks",
-                &["upstream", "endpoint"],
-            )?,
-        })
-    }
+impl EndpointBlock {
+    const UNKNOWN: u64 = 0;
+    const DOWN: u64 = 1;
+    const UP: u64 = 2;
 
-    pub(super) fn of(&self, name: &str, endpoints: &[Arc<str>]) -> UpstreamMetrics {
-        UpstreamMetrics {
-            active: self.connections.with_label_values(&[name, "active"]),
-            idle: self.connections.with_label_values(&[name, "idle"]),
-            waiting: self.waiting.with_label_values(&[name]),
-            retries: self.retries.with_label_values(&[name]),
-            passed_over: (endpoints.iter())
-                .map(|endpoint| self.passed_over.with_label_values(&[name, &**endpoint]))
-                .collect(),
-            name: name.into(),
-            endpoints: endpoints.to_vec(),
-            up: self.up.clone(),
+    /// What active checks say, where there are any and this worker makes them.
+    pub(super) fn up(&self) -> Option<bool> {
+        match self.up.get() {
+            Self::UNKNOWN => None,
+            state => Some(state == Self::UP),
         }
     }
 
-    pub(super) fn forget_endpoints(&self) {
-        self.up.reset();
+    pub(super) fn forget(&self) {
+        self.up.set(Self::UNKNOWN);
     }
+}
+
+/// The blocks of an upstream as they are now.
+#[derive(Clone, Default)]
+pub(super) struct UpstreamParts {
+    pub(super) block: Arc<UpstreamBlock>,
+    pub(super) endpoints: Vec<(Arc<str>, Arc<EndpointBlock>)>,
+}
+
+impl UpstreamParts {
+    /// The block of an endpoint, which is made where there is none.
+    pub(super) fn endpoint(&mut self, name: &Arc<str>) -> Arc<EndpointBlock> {
+        if let Some(block) = self.known(name) {
+            return Arc::clone(block);
+        }
+        let block = Arc::<EndpointBlock>::default();
+        self.endpoints.push((Arc::clone(name), Arc::clone(&block)));
+        block
+    }
+
+    pub(super) fn known(&self, name: &str) -> Option<&Arc<EndpointBlock>> {
+        let mut endpoints = self.endpoints.iter();
+        endpoints
+            .find(|(known, _)| **known == *name)
+            .map(|(_, block)| block)
+    }
+}
+
+/// The counters of one upstream in one worker. Only that worker's thread may count in it.
+pub struct UpstreamMetrics {
+    block: Arc<UpstreamBlock>,
+    endpoints: Vec<Arc<EndpointBlock>>,
 }
 
 impl UpstreamMetrics {
-    /// The endpoint at this position is passed over from now on.
-    pub fn passed_over(&self, endpoint: usize) {
-        if let Some(counter) = self.passed_over.get(endpoint) {
-            counter.inc();
+    pub(super) fn new(parts: &mut UpstreamParts, endpoints: &[Arc<str>]) -> Self {
+        Self {
+            endpoints: endpoints.iter().map(|name| parts.endpoint(name)).collect(),
+            block: Arc::clone(&parts.block),
         }
     }
 
-    /// How often each endpoint was passed over, in the order of the endpoints.
-    pub(super) fn passed_over_counts(&self) -> impl Iterator<Item = u64> {
-        self.passed_over.iter().map(IntCounter::get)
+    /// Connections that carry a request.
+    pub fn active(&self) -> &Gauge {
+        &self.block.active
+    }
+
+    /// Connections that wait for one.
+    pub fn idle(&self) -> &Gauge {
+        &self.block.idle
+    }
+
+    /// Requests that wait for a connection.
+    pub fn waiting(&self) -> &Gauge {
+        &self.block.waiting
+    }
+
+    /// Connections tried once more because nobody accepted.
+    pub fn retries(&self) -> &Counter {
+        &self.block.retries
+    }
+
+    /// A connection was made, and took so long.
+    pub fn connected(&self, took: Duration) {
+        self.block.connects.observe_time(&CONNECTS, took);
+    }
+
+    /// The endpoint at this position is passed over from now on.
+    pub fn passed_over(&self, endpoint: usize) {
+        if let Some(endpoint) = self.endpoints.get(endpoint) {
+            endpoint.passed_over.inc();
+        }
     }
 
     /// What active checks say of the endpoint at this position.
     pub fn up(&self, endpoint: usize, up: bool) {
         if let Some(endpoint) = self.endpoints.get(endpoint) {
-            self.up
-                .with_label_values(&[&*self.name, &**endpoint])
-                .set(i64::from(up));
+            let state = if up {
+                EndpointBlock::UP
+            } else {
+                EndpointBlock::DOWN
+            };
+            endpoint.up.set(state);
         }
     }
 }

@@ -169,6 +169,11 @@ impl Gateway {
         self.addresses[1]
     }
 
+    /// Of the listener at this position.
+    pub(crate) fn address(&self, position: usize) -> SocketAddr {
+        self.addresses[position]
+    }
+
     /// HTTP/1.1 over TLS.
     pub(crate) fn connect(&self) -> Connection {
         Connection::tls(self.tls_address())
