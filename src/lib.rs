@@ -93,12 +93,12 @@
 //! | change | place | and also |
 //! | --- | --- | --- |
 //! | another way for senders to prove themselves | a file in `verify`, a variant of [`verify::Scheme`] | vectors in `tests/vectors` |
-//! | another reason to refuse | [`gateway::Refusal`] | its status in `gateway/respond` |
+//! | another reason to refuse | [`gateway::Refusal`] | its status in `gateway/respond`, `docs/verdicts.md` |
 //! | another rule for heads or bodies of HTTP/1.1 | `server/http1` | the fuzz target `border` |
 //! | a header towards the upstream | `gateway/headers` | |
-//! | a setting | `config/document`, then `config/compile` | `gateway.yaml`, `README.md` |
+//! | a setting | `config/document`, then `config/compile` | `gateway.yaml`, `docs/configuration.md` |
 //! | a check of the configuration | `config/compile`, or `config/secret` for tokens | |
-//! | a metric or a field of the access line | `telemetry` | what must never be logged: `SECURITY.md` |
+//! | a metric or a field of the access line | `telemetry` | what must never be logged: `SECURITY.md`; `docs/logs.md` |
 //! | an event or a field of the audit trail | `telemetry/audit`, `cli/trail` | `docs/audit.md` |
 //! | which endpoint, how many connections, for how long | `gateway/upstream` | `config/compile/care`, a fault in `tests/it/support/faults.rs` |
 //! | a page of the admin listener | `admin` | |

@@ -1,5 +1,7 @@
 //! What the fuzz targets share: a route's scheme with the tokens and the clock of `tests/vectors`.
 
+pub mod trail;
+
 use countersign::verify::{
     BodyLength, ChallengePolicy, Head, Redox, ReplyFormat, Scheme, Step, Token, TokenSet, UnixTime,
     Verdict,

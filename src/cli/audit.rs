@@ -1,7 +1,7 @@
 //! `countersign audit`: whether an audit trail is whole.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read as _};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,9 +12,6 @@ use super::check::{Format, counted};
 use super::{fail, print, say};
 use crate::config;
 use crate::telemetry::{Expected, Seal, Verdict, Verifier};
-
-/// Largest key file, in bytes.
-const KEY_CAP: u64 = 4 * 1024;
 
 /// Arguments of `audit`.
 #[derive(Debug, Subcommand)]
@@ -78,7 +75,7 @@ pub(super) fn audit(arguments: &Audit) -> ExitCode {
 
 /// A file as it is now. A gateway that writes holds a lock while it does, so that half a record is not taken for
 /// a torn one.
-fn open(path: &Path) -> std::io::Result<impl BufRead> {
+fn open(path: &Path) -> io::Result<impl BufRead> {
     let file = File::open(path)?;
     let mut length = u64::MAX;
     if file.metadata()?.is_file() {
@@ -107,18 +104,17 @@ fn seals(verify: &Verify) -> Result<Vec<Seal>, String> {
     Ok(seals)
 }
 
-/// As the configuration reads it: one line break at the end is dropped.
-fn key(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut key = Vec::new();
-    File::open(path)?.take(KEY_CAP + 1).read_to_end(&mut key)?;
-    config::drop_line_break(&mut key);
-    let long = u64::try_from(key.len()).is_ok_and(|length| length > KEY_CAP);
-    if key.is_empty() || long {
-        let kind = std::io::ErrorKind::InvalidData;
-        return Err(std::io::Error::new(
-            kind,
-            "it is empty or larger than 4 KiB",
-        ));
+/// As the configuration reads it.
+fn key(path: &Path) -> io::Result<Vec<u8>> {
+    let key = config::read_secret(File::open(path)?).map_err(|error| {
+        if error.kind() == io::ErrorKind::FileTooLarge {
+            io::Error::new(error.kind(), "it is larger than 4 KiB")
+        } else {
+            error
+        }
+    })?;
+    if key.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is empty"));
     }
     Ok(key)
 }
@@ -137,6 +133,9 @@ fn tell(verdict: &Verdict) {
     }
     for note in &verdict.notes {
         say(&format!("note: {note}"));
+    }
+    if verdict.further_notes > 0 {
+        say(&format!("and {} more notes", verdict.further_notes));
     }
     let mut records = 0;
     for file in &verdict.files {
@@ -186,5 +185,6 @@ fn json(verdict: &Verdict) -> serde_json::Value {
         "breaks": breaks.collect::<Vec<_>>(),
         "further_breaks": verdict.further,
         "notes": verdict.notes,
+        "further_notes": verdict.further_notes,
     })
 }

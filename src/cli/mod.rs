@@ -25,7 +25,7 @@ mod watch;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 /// What does TLS here.
 const TLS_PROVIDER: &str = "rustls with aws-lc-rs";
@@ -92,6 +92,11 @@ struct ConfigFile {
         default_value = "gateway.yaml"
     )]
     file: PathBuf,
+}
+
+/// The command line as clap reads it, so that what documents show can be read by the same rules.
+pub fn grammar() -> clap::Command {
+    CommandLine::command()
 }
 
 /// Runs the program with the arguments of this process.

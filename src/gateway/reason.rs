@@ -220,7 +220,8 @@ impl Stop {
         }
     }
 
-    pub(super) fn reason(self) -> &'static str {
+    /// What the log calls it.
+    pub fn reason(self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.label(),
             Self::Failed(error) => error.reason(),

@@ -75,6 +75,16 @@ fn table(stop: Stop) -> (StatusCode, &'static str) {
     }
 }
 
+impl Stop {
+    /// The status that the sender gets; none where there is nobody to tell.
+    pub fn status(self) -> Option<StatusCode> {
+        match self {
+            Self::Refused(_) | Self::Failed(_) => Some(table(self).0),
+            Self::SenderLeft | Self::Cut => None,
+        }
+    }
+}
+
 /// The answer to a request that ends early, and the end of its record.
 pub(super) fn stopped(stop: Stop, mut record: Record) -> Response<AnswerBody> {
     record.stopped(stop);

@@ -174,7 +174,7 @@ fn every_request_has_exactly_one_record() {
     }
 }
 
-fn configuration(backend: &Backend, tokens: &str, more: &str) -> String {
+pub(crate) fn configuration(backend: &Backend, tokens: &str, more: &str) -> String {
     let url = format!("http://{}", backend.address());
     let route = format!("verify: {{ scheme: redox, tokens: [{tokens}] }}");
     let top = format!(
@@ -186,7 +186,7 @@ fn configuration(backend: &Backend, tokens: &str, more: &str) -> String {
     )
 }
 
-const ONE: &str = "{ id: a, env: REDOX_TOKEN }";
+pub(crate) const ONE: &str = "{ id: a, env: REDOX_TOKEN }";
 const OTHER: &str = "{ id: b, env: REDOX_TOKEN_OLD }";
 
 #[test]
@@ -501,7 +501,7 @@ fn failing(gateway: &Gateway, how: u8) {
     gateway.wait_for_metric(&format!("countersign_audit_failing {how}"));
 }
 
-fn ready(gateway: &Gateway) -> (u16, String) {
+pub(crate) fn ready(gateway: &Gateway) -> (u16, String) {
     let answer = Connection::plain(gateway.admin_address())
         .send("GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n")
         .answer();

@@ -237,7 +237,6 @@ proptest! {
     fn whatever_a_file_holds_the_check_ends(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
         let mut verifier = Verifier::new(vec![Seal::Plain], Vec::new());
         verifier.file("x", bytes.as_slice()).unwrap();
-        let whole = verifier.finish(false).is_whole();
-        prop_assert_eq!(whole, bytes.is_empty());
+        prop_assert!(!verifier.finish(false).is_whole());
     }
 }

@@ -10,6 +10,14 @@ use http::Method;
 
 use crate::vectors::{self, Length, Vector};
 
+/// Headers of the PROXY protocol, of both versions.
+const PROXY_HEADERS: [&[u8]; 4] = [
+    b"PROXY TCP4 192.0.2.1 198.51.100.1 8080 443\r\n",
+    b"PROXY TCP6 2001:db8::1 ::1 7 443\r\nPOST",
+    b"PROXY UNKNOWN\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x01\x1f\x90\x01\xbb",
+];
+
 #[test]
 fn every_target_gets_its_seeds() {
     let scratch = tempfile::tempdir().unwrap();
@@ -59,21 +67,18 @@ fn every_target_gets_its_seeds() {
     {
         seed("path", &number.to_string(), &[path.as_bytes()]);
     }
-    let v2: &[u8] =
-        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x01\x1f\x90\x01\xbb";
-    let headers: [&[u8]; 4] = [
-        b"PROXY TCP4 192.0.2.1 198.51.100.1 8080 443\r\n",
-        b"PROXY TCP6 2001:db8::1 ::1 7 443\r\nPOST",
-        b"PROXY UNKNOWN\r\n",
-        v2,
-    ];
-    for (number, header) in headers.iter().enumerate() {
+    for (number, header) in PROXY_HEADERS.iter().enumerate() {
         seed("proxy_header", &number.to_string(), &[&[3], header]);
     }
     for (name, text) in crate::documents::configurations() {
         seed("config_text", &name, &[text.as_bytes()]);
     }
+    for (number, damage) in crate::audit_steps::all().iter().enumerate() {
+        let steps = damage.steps.as_flattened();
+        seed("audit_trail", &number.to_string(), &[steps]);
+    }
     for target in [
+        "audit_trail",
         "border",
         "challenge_body",
         "challenge_query",

@@ -12,7 +12,9 @@
 )]
 
 mod audit;
+mod audit_attacks;
 mod audit_damage;
+mod audit_steps;
 mod canary;
 mod cli;
 mod config;

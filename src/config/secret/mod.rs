@@ -3,13 +3,15 @@
 //! A value is in memory only until its digest is made. What a finding says of a secret is its route, its id, where
 //! it came from and which rule it breaks: never the value, its length or a part of it.
 
+mod content;
 mod key;
 mod rules;
 
+pub use content::read_secret;
 pub(super) use key::audit_key;
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::certificate::io_text;
@@ -25,8 +27,6 @@ use super::value::{self, point_in_time, time_text};
 use super::{Unusable, diagnostic};
 use crate::verify::{DIGEST_LENGTH, Token, TokenSet, UnixTime};
 
-/// Largest secret file, in bytes; a header line that carries a token must fit into a request head.
-const FILE_CAP: u64 = 4 * 1024;
 /// The variable in which systemd names the directory of credentials.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 /// In place of a name that looks as if it were the secret.
@@ -388,15 +388,13 @@ impl<'d> Reader<'_, '_, 'd> {
             self.context
                 .warn_help(&place, found, "a file for its owner and group", help);
         }
-        let mut secret = Vec::new();
-        file.take(FILE_CAP + 1)
-            .read_to_end(&mut secret)
-            .map_err(|error| Problem::File(io_text(error.kind())))?;
-        if u64::try_from(secret.len()).is_ok_and(|length| length > FILE_CAP) {
-            return Err(Problem::TooLarge);
-        }
-        drop_line_break(&mut secret);
-        Ok(secret)
+        read_secret(file).map_err(|error| {
+            if error.kind() == io::ErrorKind::FileTooLarge {
+                Problem::TooLarge
+            } else {
+                Problem::File(io_text(error.kind()))
+            }
+        })
     }
 
     fn refuse(&mut self, key: &str, source: &str, problem: Problem) {
@@ -424,13 +422,6 @@ impl<'d> Reader<'_, '_, 'd> {
             return NOT_SHOWN.into();
         }
         self.context.shown(&format!("{}.{key}", self.path))
-    }
-}
-
-/// Drops the one line break that editors and shells put at the end of a file; it belongs to no secret.
-pub fn drop_line_break(secret: &mut Vec<u8>) {
-    if secret.pop_if(|last| *last == b'\n').is_some() {
-        secret.pop_if(|last| *last == b'\r');
     }
 }
 

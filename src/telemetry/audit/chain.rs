@@ -19,6 +19,8 @@ use serde::Deserialize;
 
 /// Bytes of a hash.
 pub(super) const HASH_BYTES: usize = 32;
+/// Digits that stand for a start of a process.
+const BOOT_DIGITS: usize = 16;
 /// What stands between the hashed part of a line and its hash.
 const BEFORE_HASH: &[u8] = b",\"hash\":\"";
 /// What stands behind it.
@@ -142,6 +144,12 @@ impl<'l> Record<'l> {
         let hashed = rest.strip_suffix(BEFORE_HASH)?;
         let hash = unhex(hash)?;
         let fields: Fields<'l> = serde_json::from_slice(line).ok()?;
+        // Repeated to whoever asks, and remembered; so nothing else may be in its place.
+        if fields.boot.len() != BOOT_DIGITS
+            || !fields.boot.bytes().all(|byte| digit(byte).is_some())
+        {
+            return None;
+        }
         let previous = unhex(fields.previous.as_bytes())?;
         let seq = fields.seq;
         Some(Self {
@@ -208,8 +216,20 @@ mod tests {
     fn what_is_written_is_read_again() {
         for seal in [Seal::Plain, Seal::keyed(b"0123456789abcdef")] {
             let mut out = Vec::new();
-            let first = write_record(&mut out, &seal, "b0", Link::NONE, b"\"event\":\"started\"");
-            let second = write_record(&mut out, &seal, "b0", first, b"\"event\":\"ready\"");
+            let first = write_record(
+                &mut out,
+                &seal,
+                "00000000000000b0",
+                Link::NONE,
+                b"\"event\":\"started\"",
+            );
+            let second = write_record(
+                &mut out,
+                &seal,
+                "00000000000000b0",
+                first,
+                b"\"event\":\"ready\"",
+            );
             let lines: Vec<&[u8]> = out.split(|byte| *byte == b'\n').collect();
             let read = Record::read(lines[1]).unwrap();
             assert_eq!(read.link, second);

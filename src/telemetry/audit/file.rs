@@ -8,11 +8,11 @@
 //! A record that other processes wrote is believed only if its number is higher than the last one known here: what
 //! somebody took out of the file while this process runs stays missing for everybody to see.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::chain::{Link, Seal, hex, write_record};
 use super::event::AuditEvent;
@@ -21,6 +21,10 @@ use super::tail::{self, Torn};
 
 /// Read and write for the owner alone: addresses of senders are in there.
 const MODE: u32 = 0o600;
+/// Longest wait for the lock. Others of ours hold it for one write; but anybody may who can read the file.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+/// From one look at the lock to the next.
+const LOCK_AGAIN: Duration = Duration::from_millis(2);
 /// How often a file may be renamed while it is being opened.
 const OPEN_TRIES: usize = 4;
 
@@ -143,7 +147,10 @@ impl ChainFile {
         match open.file.sync_data() {
             // A device without a memory of its own has nothing to take.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-            result => result,
+            result => {
+                open.dirty = result.is_err();
+                result
+            }
         }
     }
 
@@ -156,7 +163,7 @@ impl ChainFile {
     fn hold(&mut self) -> io::Result<()> {
         for _ in 0..OPEN_TRIES {
             if let Some(open) = &mut self.open {
-                open.file.lock()?;
+                lock(&open.file)?;
                 let seen = look(open, &mut self.link);
                 if self.is_at_path() {
                     return seen.inspect_err(|_| self.let_go());
@@ -285,6 +292,22 @@ struct Batch {
     ends: Vec<(usize, Link)>,
 }
 
+/// The lock of the file, if it is to be had soon.
+fn lock(file: &File) -> io::Result<()> {
+    let until = Instant::now() + LOCK_WAIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() >= until => {
+                let message = "another process holds its lock, and does not give it back";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_AGAIN),
+        }
+    }
+}
+
 /// Looks at the end of a locked file where it is not as this process left it.
 fn look(open: &mut Open, link: &mut Link) -> io::Result<()> {
     let first = open.end == u64::MAX;
@@ -314,7 +337,8 @@ fn look(open: &mut Open, link: &mut Link) -> io::Result<()> {
     if let Some(last) = tail.last.filter(|last| last.seq > link.seq) {
         *link = last;
     }
-    if first || shorter || tail.torn.is_some() {
+    // One that is still due tells of the file as it is now: others may have written meanwhile.
+    if first || shorter || tail.torn.is_some() || open.introduction.is_some() {
         open.introduction = Some(Introduction {
             new: tail.last.is_none(),
             torn: tail.torn,
@@ -371,9 +395,9 @@ mod tests {
 
     const RECORD: &[u8] = b"\"event\":\"ready\"";
 
-    fn writer(path: &Path, boot: &str) -> ChainFile {
+    fn writer(path: &Path, boot: u64) -> ChainFile {
         let writer = Writer {
-            boot: boot.to_owned(),
+            boot: format!("{boot:016x}"),
             host: None,
         };
         ChainFile::new(path.to_owned(), Seal::Plain, writer)
@@ -400,7 +424,7 @@ mod tests {
     fn writers_take_turns_in_one_chain_and_over_a_rotation() {
         let folder = tempfile::tempdir().unwrap();
         let (path, old) = (folder.path().join("a"), folder.path().join("a.1"));
-        let (mut one, mut two) = (writer(&path, "one"), writer(&path, "two"));
+        let (mut one, mut two) = (writer(&path, 1), writer(&path, 2));
         for count in 1..4 {
             write(&mut one, count);
             write(&mut two, 2 * count);
@@ -415,10 +439,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_torn_is_told_of_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        write(&mut writer(&path, 1), 2);
+        let mut text = std::fs::read(&path).unwrap();
+        text.truncate(text.len() - 30);
+        std::fs::write(&path, text).unwrap();
+        let (mut one, mut two) = (writer(&path, 2), writer(&path, 3));
+        // It has seen the torn bytes, and writes only when the other one has told of them.
+        one.open().unwrap();
+        write(&mut two, 1);
+        write(&mut one, 1);
+        assert_eq!(damage(&[&path]), [""; 0]);
+    }
+
+    #[test]
     fn what_is_cut_while_a_process_runs_stays_missing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
-        let mut file = writer(&path, "one");
+        let mut file = writer(&path, 1);
         write(&mut file, 5);
         let text = std::fs::read_to_string(&path).unwrap();
         let end = text
@@ -435,7 +475,7 @@ mod tests {
     fn a_file_emptied_by_a_copying_rotation_goes_on_from_the_copy() {
         let folder = tempfile::tempdir().unwrap();
         let (path, copy) = (folder.path().join("a"), folder.path().join("a.1"));
-        let mut file = writer(&path, "one");
+        let mut file = writer(&path, 1);
         write(&mut file, 5);
         std::fs::copy(&path, &copy).unwrap();
         File::options()
@@ -451,7 +491,7 @@ mod tests {
     fn a_file_that_became_something_else_is_not_kept_locked() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
-        let mut file = writer(&path, "one");
+        let mut file = writer(&path, 1);
         write(&mut file, 1);
         let mut other = File::options().append(true).open(&path).unwrap();
         other.write_all(&b"no record\n".repeat(200_000)).unwrap();
@@ -472,7 +512,7 @@ mod tests {
             ("link", "it is a symbolic link"),
             ("foreign", "it holds something else"),
         ] {
-            let error = writer(&at(name), "one").open().unwrap_err().to_string();
+            let error = writer(&at(name), 1).open().unwrap_err().to_string();
             assert!(error.contains(expected), "{name}: {error}");
         }
         assert!(!at("target").exists(), "nothing was made behind the link");

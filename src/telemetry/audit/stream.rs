@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
 
@@ -22,6 +22,8 @@ use crate::telemetry::metrics::AuditMetrics;
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Or when its first record has waited this long.
 const FLUSH_AFTER: Duration = Duration::from_millis(250);
+/// A write that takes longer does not work.
+const STALLED_AFTER: Duration = Duration::from_secs(5);
 /// What a worker keeps at most while the queue is full, in bytes.
 const KEPT_CAP: usize = 1024 * 1024;
 
@@ -44,6 +46,9 @@ pub(super) struct Shared {
     pub(super) failing: AtomicBool,
     /// The queue was full, and the writer has not come round since.
     pub(super) full: AtomicBool,
+    /// What the writer is at now, as the milliseconds from `base` to when it began, and one more; 0 while it waits.
+    pub(super) busy: AtomicU64,
+    pub(super) base: Instant,
     /// Records that are gone, and not told of yet.
     pub(super) lost: AtomicU64,
     pub(super) metrics: AuditMetrics,
@@ -57,21 +62,64 @@ impl AuditState {
 
     /// Whether writing fails.
     pub fn fails(&self) -> bool {
-        self.0.failing.load(Ordering::Relaxed) || self.0.full.load(Ordering::Relaxed)
+        let shared = &self.0;
+        shared.failing.load(Ordering::Relaxed)
+            || shared.full.load(Ordering::Relaxed)
+            || shared.is_stalled()
     }
 }
 
 impl Shared {
+    pub(super) fn new(strict: bool, metrics: AuditMetrics) -> Self {
+        Self {
+            strict,
+            failing: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+            busy: AtomicU64::new(0),
+            base: Instant::now(),
+            lost: AtomicU64::new(0),
+            metrics,
+        }
+    }
+
+    /// The writer asks something of the disk.
+    pub(super) fn begin(&self) {
+        let since = u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.busy.store(since.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// The disk has answered.
+    pub(super) fn end(&self) {
+        self.busy.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the disk keeps the writer waiting, and with it every record that comes.
+    fn is_stalled(&self) -> bool {
+        // The clock is asked only while something is written.
+        let since = self.busy.load(Ordering::Relaxed).checked_sub(1);
+        since.is_some_and(|since| {
+            let waited = self
+                .base
+                .elapsed()
+                .saturating_sub(Duration::from_millis(since));
+            waited >= STALLED_AFTER
+        })
+    }
+
     pub(super) fn lose(&self, records: u64) {
         self.lost.fetch_add(records, Ordering::Relaxed);
         self.metrics.lost.inc_by(records);
     }
 
-    /// The queue is full.
+    /// The queue is full, or the writer is stalled: the trail fails until that writes again.
     fn overflow(&self) {
         if !self.full.swap(true, Ordering::Relaxed) {
             self.metrics.write_failures.inc();
-            tracing::error!("the audit trail is not written fast enough: its queue is full");
+            self.metrics.failing.set(1);
+            tracing::error!(
+                strict = self.strict,
+                "the audit trail is not written fast enough: its queue is full, or its disk does not answer"
+            );
         }
     }
 }
@@ -90,6 +138,9 @@ impl AuditSink {
         line.push(event.mark());
         line.extend_from_slice(&notice.line);
         line.push(b'\n');
+        if self.state.0.is_stalled() {
+            self.state.0.overflow();
+        }
         if self.queue.try_send(Order::Records(line)).is_err() {
             self.state.0.overflow();
             self.state.0.lose(1);
@@ -170,6 +221,9 @@ impl AuditLog {
         if buffer.is_empty() {
             return;
         }
+        if self.sink.state.0.is_stalled() {
+            self.sink.state.0.overflow();
+        }
         match self.sink.queue.try_send(Order::Records(buffer)) {
             Ok(()) => self.records.set(0),
             Err(TrySendError::Full(Order::Records(kept))) => {
@@ -209,13 +263,8 @@ mod tests {
     fn sink(strict: bool) -> (AuditSink, Receiver<Order>) {
         let metrics = Metrics::new(crate::telemetry::metrics::tests::LABELS);
         let (queue, orders) = sync_channel(1);
-        let state = AuditState(Arc::new(Shared {
-            strict,
-            failing: AtomicBool::new(false),
-            full: AtomicBool::new(false),
-            lost: AtomicU64::new(0),
-            metrics: metrics.process().unwrap().audit,
-        }));
+        let metrics = metrics.process().unwrap().audit;
+        let state = AuditState(Arc::new(Shared::new(strict, metrics)));
         (AuditSink { queue, state }, orders)
     }
 

@@ -99,18 +99,20 @@ mod tests {
     use super::*;
     use crate::telemetry::audit::chain::{Seal, write_record};
 
+    const BOOT: &str = "000000000000000b";
+
     #[test]
     fn the_last_record_is_found_behind_whatever_follows() {
         let mut whole = Vec::new();
         let first = write_record(
             &mut whole,
             &Seal::Plain,
-            "b",
+            BOOT,
             Link::NONE,
             b"\"event\":\"a\"",
         );
         let one = whole.len();
-        let second = write_record(&mut whole, &Seal::Plain, "b", first, b"\"event\":\"b\"");
+        let second = write_record(&mut whole, &Seal::Plain, BOOT, first, b"\"event\":\"b\"");
         type Case<'c> = (&'c [u8], Option<Link>, &'c [u8], bool);
         let cases: [Case<'_>; 6] = [
             (&whole, Some(second), b"", false),

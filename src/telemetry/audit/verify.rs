@@ -13,6 +13,8 @@ use super::lines::Lines;
 
 /// Most breaks that are told one by one; the rest is counted.
 const BREAKS: usize = 100;
+/// Most notes that are told one by one; the rest is counted.
+const NOTES: usize = 100;
 /// Most gaps that are remembered, in case what is missing comes later.
 const GAPS: usize = 1000;
 /// Most processes without an end that are remembered.
@@ -113,6 +115,8 @@ pub struct Verdict {
     pub further: u64,
     /// What is worth knowing, and no damage.
     pub notes: Vec<String>,
+    /// How many more notes there would be.
+    pub further_notes: u64,
     /// Whether a record says that there is a key, and none was given.
     pub needs_key: bool,
 }
@@ -190,6 +194,7 @@ impl Verifier {
                 breaks: Vec::new(),
                 further: 0,
                 notes: Vec::new(),
+                further_notes: 0,
                 needs_key: false,
             },
         }
@@ -252,6 +257,11 @@ impl Verifier {
                 );
             }
         }
+        if self.at.is_none() && self.verdict.is_whole() {
+            let found = "no record in any file".to_owned();
+            let expected = "`chain_started`, with which every trail begins".to_owned();
+            self.add(self.line, BreakKind::Truncated, found, expected);
+        }
         for (boot, place) in std::mem::take(&mut self.boots) {
             if closed {
                 let found = format!("the process {boot} ends at {place}");
@@ -262,7 +272,7 @@ impl Verifier {
                     "its record `stopped`".to_owned(),
                 );
             } else {
-                self.verdict.notes.push(format!(
+                self.note(format!(
                     "the process {boot} ends at {place} without `stopped`: it still runs, crashed, or the end was cut off"
                 ));
             }
@@ -280,7 +290,7 @@ impl Verifier {
         if fields.event == "records_lost" {
             let count = fields.records.unwrap_or_default();
             let place = format!("{}:{}", self.name, self.line);
-            self.verdict.notes.push(format!(
+            self.note(format!(
                 "{place}: {count} records could not be written, and are lost"
             ));
         } else if fields.event == "stopped" {
@@ -304,10 +314,15 @@ impl Verifier {
         let bad = std::mem::take(&mut self.bad);
         let first = bad.lines.first().map_or(0, |(line, _)| *line);
         if bad.count == 0 {
+            if next.is_some_and(|fields| fields.torn_bytes.is_some()) {
+                let found = "nothing torn before a record that tells of it".to_owned();
+                let expected = "the bytes of which it tells".to_owned();
+                self.add(self.line, BreakKind::Edited, found, expected);
+            }
             return 0;
         }
         if next.is_some_and(|fields| bad.are_told_of(fields)) {
-            self.verdict.notes.push(format!(
+            self.note(format!(
                 "{}:{first}: {} bytes that are no record, of which the record after them tells: a process ended while it wrote",
                 self.name, bad.bytes
             ));
@@ -345,7 +360,7 @@ impl Verifier {
         let Some(at) = self.at else {
             if !first && skipped == 0 {
                 let before = link.seq.saturating_sub(1);
-                self.verdict.notes.push(format!(
+                self.note(format!(
                     "{} begins after record {before} with the hash {}, which is not in these files",
                     self.name,
                     hex(&record.previous)
@@ -354,8 +369,9 @@ impl Verifier {
             self.at = Some(link);
             return;
         };
+        // Nothing comes behind the highest number there is.
         let next = at.seq.saturating_add(1);
-        let follows = link.seq == next && record.previous == at.hash;
+        let follows = next > at.seq && link.seq == next && record.previous == at.hash;
         // The record before it is bad, and has been told of.
         let behind_bad = skipped > 0 && link.seq == next.saturating_add(skipped);
         if follows || behind_bad {
@@ -425,7 +441,15 @@ impl Verifier {
         }
         if self.line == 0 {
             let note = format!("{}: an empty file", self.name);
+            self.note(note);
+        }
+    }
+
+    fn note(&mut self, note: String) {
+        if self.verdict.notes.len() < NOTES {
             self.verdict.notes.push(note);
+        } else {
+            self.verdict.further_notes += 1;
         }
     }
 

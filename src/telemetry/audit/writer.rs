@@ -8,7 +8,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -71,13 +71,7 @@ impl AuditStart {
     pub fn start(self) -> io::Result<(AuditSink, AuditWriter)> {
         let capacity = QUEUE_PER_WORKER.saturating_mul(self.workers.max(2));
         let (queue, orders) = sync_channel(capacity);
-        let state = AuditState(Arc::new(Shared {
-            strict: self.strict,
-            failing: AtomicBool::new(false),
-            full: AtomicBool::new(false),
-            lost: AtomicU64::new(0),
-            metrics: self.metrics,
-        }));
+        let state = AuditState(Arc::new(Shared::new(self.strict, self.metrics)));
         let writer = Writer {
             boot: format!("{:016x}", self.boot),
             host: host(),
@@ -180,7 +174,13 @@ impl Thread {
     /// Writes all there is, and notices whether that works.
     fn write(&mut self) {
         let was_dirty = self.file.is_dirty();
-        let result = self.write_pending().and_then(|()| self.write_lost());
+        self.shared.begin();
+        let mut result = self.write_pending().and_then(|()| self.write_lost());
+        // What made it fail may have been the disk, that takes bytes and does not keep them.
+        if result.is_ok() && self.is_failing() {
+            result = self.file.sync();
+        }
+        self.shared.end();
         if !was_dirty && self.file.is_dirty() {
             self.sync_at = Instant::now() + SYNC_AFTER;
         }
@@ -188,13 +188,17 @@ impl Thread {
     }
 
     fn sync(&mut self) {
+        self.shared.begin();
         let result = self.file.sync();
+        self.shared.end();
         self.sync_at = Instant::now() + SYNC_AFTER;
         self.notice(result);
     }
 
     fn write_pending(&mut self) -> io::Result<()> {
         while self.look || !self.pending.is_empty() {
+            // Each batch has its time.
+            self.shared.begin();
             let batch = batch(&self.pending);
             let fields = lines(batch).filter_map(|line| line.get(1..));
             let appended = self.file.append(fields, (self.now)());
@@ -239,8 +243,8 @@ impl Thread {
         let metrics = &self.shared.metrics;
         match result {
             Ok(()) => {
-                self.shared.full.store(false, Ordering::Relaxed);
-                if self.shared.failing.swap(false, Ordering::Relaxed) {
+                let was_full = self.shared.full.swap(false, Ordering::Relaxed);
+                if self.shared.failing.swap(false, Ordering::Relaxed) || was_full {
                     metrics.failing.set(0);
                     tracing::info!("the audit trail is written again");
                 }
@@ -296,18 +300,12 @@ mod tests {
         let metrics = Metrics::new(crate::telemetry::metrics::tests::LABELS);
         let metrics = metrics.process().unwrap().audit;
         let writer = Writer {
-            boot: "one".to_owned(),
+            boot: "0000000000000001".to_owned(),
             host: None,
         };
         Thread {
             file: ChainFile::new(path, Seal::Plain, writer),
-            shared: Arc::new(Shared {
-                strict: false,
-                failing: AtomicBool::new(false),
-                full: AtomicBool::new(false),
-                lost: AtomicU64::new(0),
-                metrics,
-            }),
+            shared: Arc::new(Shared::new(false, metrics)),
             pending: Vec::new(),
             look: true,
             retry_at: Instant::now(),
