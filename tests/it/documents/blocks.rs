@@ -238,11 +238,12 @@ fn syntax(text: &str) -> Result<(), String> {
 }
 
 fn command(words: &[String]) -> Result<(), String> {
-    // `NAME=value` in front, and `sudo`.
+    // `NAME=value` in front, `sudo`, and `sudo env NAME=value`, since sudo alone need not hand variables on.
     let is_setting = |word: &&String| word.split_once('=').is_some_and(|(name, _)| is_name(name));
     let first = words.iter().take_while(is_setting).count();
     let words = match &words[first..] {
         [] => return Ok(()),
+        [sudo, env, rest @ ..] if sudo == "sudo" && env == "env" => return command(rest),
         [sudo, rest @ ..] if sudo == "sudo" => rest,
         words => words,
     };
@@ -297,6 +298,8 @@ fn what_is_wrong_is_found() {
         ("yaml", "a: [1"),
         ("sh", "countersign chekc -c gateway.yaml"),
         ("sh", "sudo countersign check --formt json"),
+        ("sh", "sudo env A=b countersign chekc"),
+        ("sh", "sudo env A=b rm -rf /"),
         ("sh", "echo \"$(countersign token old)\""),
         ("sh", "rm -rf /"),
         ("sh", "kubectl apply -k deploy/kubernetes/overlays/none"),
