@@ -189,19 +189,29 @@ impl AuditLog {
         }
     }
 
-    /// Whether nothing may be forwarded or answered.
+    /// Whether nothing may be forwarded or answered: as [`AuditState::refuses`], and where there is no room for one more
+    /// record here, which may be so for a moment after that has ended.
     pub fn refuses(&self) -> bool {
-        self.sink.state.refuses()
+        let state = &self.sink.state;
+        state.refuses() || (state.0.strict && !self.has_room())
+    }
+
+    fn has_room(&self) -> bool {
+        self.buffer.borrow().len() < KEPT_CAP
     }
 
     /// Writes the record of a request; `tls` says whether its sender came over TLS.
     pub fn request(&self, event: AuditEvent, entry: &AccessEntry<'_>, tls: bool) {
+        let full = || self.sink.state.0.full.load(Ordering::Relaxed);
+        if !self.has_room() && !full() {
+            self.flush();
+        }
+        if !self.has_room() {
+            self.sink.state.0.lose(1);
+            return;
+        }
         let length = {
             let mut buffer = self.buffer.borrow_mut();
-            if buffer.len() >= KEPT_CAP {
-                self.sink.state.0.lose(1);
-                return;
-            }
             if buffer.is_empty() {
                 self.filled.notify_one();
             }
@@ -210,7 +220,7 @@ impl AuditLog {
         };
         self.records.set(self.records.get() + 1);
         // Not at every record while the queue is full.
-        if length >= BUFFER_BYTES && !self.sink.state.0.full.load(Ordering::Relaxed) {
+        if length >= BUFFER_BYTES && !full() {
             self.flush();
         }
     }
@@ -319,6 +329,28 @@ mod tests {
         log.flush();
         assert_eq!(lines(&orders.recv().unwrap()), kept - 1);
         assert_eq!(state.0.lost.load(Ordering::Relaxed), 1);
+    }
+
+    /// The writer may have come round before a worker has handed over what it kept.
+    #[test]
+    fn nothing_goes_on_that_has_no_room_to_be_told_of() {
+        let (sink, orders) = sink(true);
+        let state = sink.state();
+        let log = AuditLog::new(sink);
+        request(&log);
+        log.flush();
+        request(&log);
+        log.flush();
+        while state.0.metrics.lost.get() == 0 {
+            request(&log);
+        }
+        assert_eq!(lines(&orders.recv().unwrap()), 1);
+        state.0.full.store(false, Ordering::Relaxed);
+        assert!(!state.refuses(), "it is written again");
+        assert!(log.refuses(), "but here is no room yet");
+        request(&log);
+        assert_eq!(state.0.metrics.lost.get(), 1, "room is made at once");
+        assert!(!log.refuses());
     }
 
     #[test]
