@@ -26,6 +26,8 @@ const FLUSH_AFTER: Duration = Duration::from_millis(250);
 const STALLED_AFTER: Duration = Duration::from_secs(5);
 /// What a worker keeps at most while the queue is full, in bytes.
 const KEPT_CAP: usize = 1024 * 1024;
+/// What it keeps beyond that of requests that were let through: a flood of others may not cost their records.
+const RESERVED: usize = 256 * 1024;
 
 /// What the writer is told.
 pub(super) enum Order {
@@ -206,7 +208,9 @@ impl AuditLog {
         if !self.has_room() && !full() {
             self.flush();
         }
-        if !self.has_room() {
+        let expendable = event.is_expendable(entry.token_id.is_some());
+        let cap = KEPT_CAP + if expendable { 0 } else { RESERVED };
+        if self.buffer.borrow().len() >= cap {
             self.sink.state.0.lose(1);
             return;
         }
@@ -279,6 +283,10 @@ mod tests {
     }
 
     fn request(log: &AuditLog) {
+        request_of(log, AuditEvent::MessageAccepted);
+    }
+
+    fn request_of(log: &AuditLog, event: AuditEvent) {
         let entry = AccessEntry {
             time: SystemTime::UNIX_EPOCH,
             request_id: "abc",
@@ -297,7 +305,7 @@ mod tests {
             client: None,
             upstream: None,
         };
-        log.request(AuditEvent::MessageAccepted, &entry, true);
+        log.request(event, &entry, true);
     }
 
     fn lines(order: &Order) -> usize {
@@ -323,7 +331,7 @@ mod tests {
             request(&log);
             kept += 1;
         }
-        assert!(log.buffer.borrow().len() < KEPT_CAP + 1024);
+        assert!(log.buffer.borrow().len() < KEPT_CAP + RESERVED + 1024);
         assert_eq!(state.0.metrics.write_failures.get(), 1, "told once");
         assert_eq!(lines(&orders.recv().unwrap()), 1);
         log.flush();
@@ -351,6 +359,24 @@ mod tests {
         request(&log);
         assert_eq!(state.0.metrics.lost.get(), 1, "room is made at once");
         assert!(!log.refuses());
+    }
+
+    /// A flood of them needs no token.
+    #[test]
+    fn refusals_leave_room_for_what_was_let_through() {
+        let (sink, _orders) = sink(true);
+        sink.look();
+        let log = AuditLog::new(sink.clone());
+        request(&log);
+        log.flush();
+        let lost = || sink.state.0.metrics.lost.get();
+        while lost() == 0 {
+            request_of(&log, AuditEvent::MessageRefused);
+        }
+        request(&log);
+        request_of(&log, AuditEvent::ClientLeft);
+        request(&log);
+        assert_eq!(lost(), 2);
     }
 
     #[test]
