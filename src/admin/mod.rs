@@ -53,6 +53,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections open at once; further ones wait in the kernel's queue. Prometheus, probes and some browsers need a
 /// dozen.
 pub const CONNECTION_LIMIT: usize = 256;
+/// When no more is read of a head that is not whole, and no further piece of an answer made, in bytes. It may have come
+/// to twice as much by then. hyper's own 400 KiB would be 100 MiB for all connections together.
+const BUFFER: usize = 32 * 1024;
 /// How long a connection goes on before it is told to end, so that those who wait get their turn.
 const LIFE: Duration = Duration::from_secs(300);
 
@@ -145,6 +148,7 @@ impl Admin {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(PATIENCE)
+            .max_buf_size(BUFFER)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         let ended = match timeout(LIFE, connection.as_mut()).await {

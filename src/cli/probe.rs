@@ -141,7 +141,7 @@ fn token(arguments: &Probe) -> Result<Token, Obstacle> {
 fn of_variable(name: &str) -> Result<String, Obstacle> {
     Process.variable(name).map_err(|why| match why {
         Unusable::Unset => (
-            format!("environment variable `{name}` is not set"),
+            format!("{} is not set", variable(name)),
             "set it for this command; --token-env wants the name of the variable, not the token",
         ),
         Unusable::NotText => (
@@ -149,6 +149,17 @@ fn of_variable(name: &str) -> Result<String, Obstacle> {
             "put the very token there that the sender has",
         ),
     })
+}
+
+/// As messages call it. What does not look like a name may be the token itself, given by mistake, and is not repeated:
+/// output ends in logs.
+fn variable(name: &str) -> String {
+    let of_names = |byte: u8| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_');
+    if name.len() < 32 && name.bytes().all(of_names) {
+        format!("environment variable `{name}`")
+    } else {
+        "the environment variable of --token-env".to_owned()
+    }
 }
 
 fn of_file(path: &Path) -> Result<String, Obstacle> {

@@ -29,6 +29,8 @@ pub(super) struct Record {
     gateway: Rc<Gateway>,
     pub(super) snapshot: Rc<Snapshot>,
     began: Instant,
+    /// When its head was whole and its turn had come.
+    met: Instant,
     time: SystemTime,
     peer: Peer,
     client: Client,
@@ -62,6 +64,7 @@ impl Record {
             gateway: Rc::clone(gateway),
             snapshot: gateway.snapshot(),
             began,
+            met: Instant::now(),
             time: clock::wall(),
             peer,
             client: Client::direct(peer),
@@ -171,7 +174,7 @@ impl Record {
     /// The sender is being told this.
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
-        let own = self.began.elapsed();
+        let own = self.met.elapsed();
         self.own = Some(own.saturating_sub(self.tally.waited.get()));
     }
 

@@ -12,7 +12,9 @@ const SUITES: [u8; 14] = [
 /// P-256, P-384, P-521.
 const CURVES: [u8; 6] = [0, 23, 0, 24, 0, 25];
 /// Bytes of an answer that tell its version: record head, message head, version.
-pub(super) const TELLING: usize = 11;
+const TELLING: usize = 11;
+/// Bytes of an answer that are looked at, at most.
+const ENOUGH: usize = 256;
 
 /// The greeting; `name` is left out for hosts that are addresses.
 pub(super) fn hello(name: Option<&str>, random: &[u8; 32]) -> Vec<u8> {
@@ -40,10 +42,23 @@ pub(super) fn hello(name: Option<&str>, random: &[u8; 32]) -> Vec<u8> {
 
 /// Whether the beginning of an answer is a `ServerHello` in TLS 1.1 or older.
 pub(super) fn is_agreed(answer: &[u8]) -> bool {
-    match answer {
+    match after_warnings(answer) {
         [22, 3, _, _, _, 2, _, _, _, 3, version, ..] => *version <= 2,
         _ => false,
     }
+}
+
+/// Whether no more of an answer has to be read to know that.
+pub(super) fn is_telling(answer: &[u8]) -> bool {
+    after_warnings(answer).len() >= TELLING || answer.len() >= ENOUGH
+}
+
+/// A server may warn that it does not know the name (RFC 6066 §3), and go on.
+fn after_warnings(mut answer: &[u8]) -> &[u8] {
+    while let [21, 3, _, 0, 2, 1, _, rest @ ..] = answer {
+        answer = rest;
+    }
+    answer
 }
 
 fn extension(kind: u8, body: &[u8]) -> Vec<u8> {
@@ -91,6 +106,12 @@ mod tests {
         assert!(!is_agreed(&answer(22, 11, 2)));
         assert!(!is_agreed(&[21, 3, 2, 0, 2, 2, 70]));
         assert!(!is_agreed(b"HTTP/1.1 400 Bad Request\r\n"));
+        // A warning that it does not know the name, and then it agrees.
+        let warning = [21, 3, 2, 0, 2, 1, 112];
+        let warned = [&warning[..], &answer(22, 2, 2)].concat();
+        assert!(is_agreed(&warned) && is_telling(&warned));
+        assert!(!is_telling(&warned[..11]));
+        assert!(is_telling(&warning.repeat(ENOUGH)));
         assert!(!is_agreed(&[]));
     }
 }

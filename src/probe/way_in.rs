@@ -354,7 +354,7 @@ fn answer_to(hello: &[u8], link: &mut Link) -> Result<Vec<u8>, Error> {
     // A peer that refuses while it is still being greeted has refused.
     let _ = link.send(hello);
     let mut answer = Vec::new();
-    while answer.len() < old_tls::TELLING {
+    while !old_tls::is_telling(&answer) {
         let mut bytes = [0; 64];
         match link.receive(&mut bytes)? {
             0 => break,

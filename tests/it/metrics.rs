@@ -595,6 +595,32 @@ fn overhead_is_without_the_time_of_others() {
     assert!(own > 0.0 && own < slow.as_secs_f64() / 2.0, "{own}");
 }
 
+/// Nor does it run while a head is on its way, or while the request before has its turn.
+#[test]
+fn overhead_begins_when_a_request_has_its_turn() {
+    let slow = std::time::Duration::from_millis(300);
+    let backend = Backend::with(move |_| {
+        std::thread::sleep(slow);
+        Reply::Ok("received")
+    });
+    let gateway = Gateway::before(&backend);
+    let mut connection = gateway.connect_plain();
+    let message = post("/redox").token().bytes();
+    let (first, last) = message.split_at(10);
+    connection.send(first);
+    std::thread::sleep(slow);
+    connection.send([last, &message].concat());
+    assert_eq!(connection.answer().status, 200);
+    assert_eq!(connection.answer().status, 200);
+    gateway.wait_for_metric(r#"countersign_overhead_seconds_count{outcome="forwarded"} 2"#);
+    let story = gateway.finish();
+    let total = story
+        .value(r#"countersign_request_duration_seconds_sum{outcome="forwarded",route="redox"}"#);
+    let own = story.value(r#"countersign_overhead_seconds_sum{outcome="forwarded"}"#);
+    assert!(total >= 3.0 * slow.as_secs_f64(), "{total}");
+    assert!(own > 0.0 && own < slow.as_secs_f64() / 2.0, "{own}");
+}
+
 /// The admin listener has one thread, and a scrape is the longest thing it does.
 #[test]
 fn a_scrape_that_nobody_reads_holds_nobody_up() {

@@ -729,6 +729,23 @@ fn connections_are_bounded() {
 }
 
 /// All keys of a value, however deep; those of counts are labels of metrics.
+/// Of all those connections together, little is kept in memory.
+#[test]
+fn heads_are_bounded() {
+    let backend = Backend::with(|_| Reply::Ok("received"));
+    let gateway = Gateway::before(&backend);
+    let ask = |length: usize| {
+        let mut connection = Connection::plain(gateway.admin_address());
+        let field = "a".repeat(length);
+        connection.send(format!(
+            "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: {field}\r\n\r\n"
+        ));
+        connection.answer().status
+    };
+    assert_eq!(ask(16 * 1024), 200);
+    assert_eq!(ask(100 * 1024), 431);
+}
+
 fn keys(value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(map) => {

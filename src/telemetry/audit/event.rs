@@ -69,6 +69,16 @@ impl AuditEvent {
         FIRST_MARK.saturating_add(position.unwrap_or_default())
     }
 
+    /// Whether a record of it may be given up for others where room is short: nobody had proved himself, and nothing got
+    /// through. `verified`: a token was right.
+    pub(super) fn is_expendable(self, verified: bool) -> bool {
+        let open_to_all = matches!(
+            self,
+            Self::MessageRefused | Self::ChallengeRefused | Self::ClientLeft | Self::RequestCut
+        );
+        open_to_all && !verified
+    }
+
     /// The event of a mark.
     pub(super) fn of_mark(mark: u8) -> Option<Self> {
         let position = usize::from(mark.checked_sub(FIRST_MARK)?);

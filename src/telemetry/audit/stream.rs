@@ -26,6 +26,8 @@ const FLUSH_AFTER: Duration = Duration::from_millis(250);
 const STALLED_AFTER: Duration = Duration::from_secs(5);
 /// What a worker keeps at most while the queue is full, in bytes.
 const KEPT_CAP: usize = 1024 * 1024;
+/// What it keeps beyond that of requests that were let through: a flood of others may not cost their records.
+const RESERVED: usize = 256 * 1024;
 
 /// What the writer is told.
 pub(super) enum Order {
@@ -189,19 +191,31 @@ impl AuditLog {
         }
     }
 
-    /// Whether nothing may be forwarded or answered.
+    /// Whether nothing may be forwarded or answered: as [`AuditState::refuses`], and where there is no room for one more
+    /// record here, which may be so for a moment after that has ended.
     pub fn refuses(&self) -> bool {
-        self.sink.state.refuses()
+        let state = &self.sink.state;
+        state.refuses() || (state.0.strict && !self.has_room())
+    }
+
+    fn has_room(&self) -> bool {
+        self.buffer.borrow().len() < KEPT_CAP
     }
 
     /// Writes the record of a request; `tls` says whether its sender came over TLS.
     pub fn request(&self, event: AuditEvent, entry: &AccessEntry<'_>, tls: bool) {
+        let full = || self.sink.state.0.full.load(Ordering::Relaxed);
+        if !self.has_room() && !full() {
+            self.flush();
+        }
+        let expendable = event.is_expendable(entry.token_id.is_some());
+        let cap = KEPT_CAP + if expendable { 0 } else { RESERVED };
+        if self.buffer.borrow().len() >= cap {
+            self.sink.state.0.lose(1);
+            return;
+        }
         let length = {
             let mut buffer = self.buffer.borrow_mut();
-            if buffer.len() >= KEPT_CAP {
-                self.sink.state.0.lose(1);
-                return;
-            }
             if buffer.is_empty() {
                 self.filled.notify_one();
             }
@@ -210,7 +224,7 @@ impl AuditLog {
         };
         self.records.set(self.records.get() + 1);
         // Not at every record while the queue is full.
-        if length >= BUFFER_BYTES && !self.sink.state.0.full.load(Ordering::Relaxed) {
+        if length >= BUFFER_BYTES && !full() {
             self.flush();
         }
     }
@@ -269,6 +283,10 @@ mod tests {
     }
 
     fn request(log: &AuditLog) {
+        request_of(log, AuditEvent::MessageAccepted);
+    }
+
+    fn request_of(log: &AuditLog, event: AuditEvent) {
         let entry = AccessEntry {
             time: SystemTime::UNIX_EPOCH,
             request_id: "abc",
@@ -287,7 +305,7 @@ mod tests {
             client: None,
             upstream: None,
         };
-        log.request(AuditEvent::MessageAccepted, &entry, true);
+        log.request(event, &entry, true);
     }
 
     fn lines(order: &Order) -> usize {
@@ -313,12 +331,52 @@ mod tests {
             request(&log);
             kept += 1;
         }
-        assert!(log.buffer.borrow().len() < KEPT_CAP + 1024);
+        assert!(log.buffer.borrow().len() < KEPT_CAP + RESERVED + 1024);
         assert_eq!(state.0.metrics.write_failures.get(), 1, "told once");
         assert_eq!(lines(&orders.recv().unwrap()), 1);
         log.flush();
         assert_eq!(lines(&orders.recv().unwrap()), kept - 1);
         assert_eq!(state.0.lost.load(Ordering::Relaxed), 1);
+    }
+
+    /// The writer may have come round before a worker has handed over what it kept.
+    #[test]
+    fn nothing_goes_on_that_has_no_room_to_be_told_of() {
+        let (sink, orders) = sink(true);
+        let state = sink.state();
+        let log = AuditLog::new(sink);
+        request(&log);
+        log.flush();
+        request(&log);
+        log.flush();
+        while state.0.metrics.lost.get() == 0 {
+            request(&log);
+        }
+        assert_eq!(lines(&orders.recv().unwrap()), 1);
+        state.0.full.store(false, Ordering::Relaxed);
+        assert!(!state.refuses(), "it is written again");
+        assert!(log.refuses(), "but here is no room yet");
+        request(&log);
+        assert_eq!(state.0.metrics.lost.get(), 1, "room is made at once");
+        assert!(!log.refuses());
+    }
+
+    /// A flood of them needs no token.
+    #[test]
+    fn refusals_leave_room_for_what_was_let_through() {
+        let (sink, _orders) = sink(true);
+        sink.look();
+        let log = AuditLog::new(sink.clone());
+        request(&log);
+        log.flush();
+        let lost = || sink.state.0.metrics.lost.get();
+        while lost() == 0 {
+            request_of(&log, AuditEvent::MessageRefused);
+        }
+        request(&log);
+        request_of(&log, AuditEvent::ClientLeft);
+        request(&log);
+        assert_eq!(lost(), 2);
     }
 
     #[test]

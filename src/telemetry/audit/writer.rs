@@ -23,6 +23,8 @@ use crate::telemetry::metrics::AuditMetrics;
 const QUEUE_PER_WORKER: usize = 32;
 /// What is kept at most while writing fails, in bytes.
 const PENDING_CAP: usize = 16 * 1024 * 1024;
+/// What is kept beyond that of all but [expendable](AuditEvent::is_expendable) records, in bytes.
+const RESERVED: usize = 2 * 1024 * 1024;
 /// How much is written in one go, in bytes.
 const BATCH_BYTES: usize = 1024 * 1024;
 /// From one try to the next.
@@ -165,9 +167,25 @@ impl Thread {
                 self.pending.extend_from_slice(&records);
             }
             Order::Records(records) => {
-                let count = lines(&records).count();
-                self.shared.lose(u64::try_from(count).unwrap_or(u64::MAX));
+                for line in lines(&records) {
+                    self.take_scarce(line);
+                }
             }
+        }
+    }
+
+    /// Keeps a record where there may be no room for it.
+    fn take_scarce(&mut self, line: &[u8]) {
+        let event = line.first().and_then(|mark| AuditEvent::of_mark(*mark));
+        // Records have no text of a sender, so nobody can write this in one.
+        let verified = || memchr::memmem::find(line, b"\"token_id\":\"").is_some();
+        let expendable = event.is_none_or(|event| event.is_expendable(verified()));
+        let cap = PENDING_CAP + if expendable { 0 } else { RESERVED };
+        if self.pending.len() + line.len() < cap {
+            self.pending.extend_from_slice(line);
+            self.pending.push(b'\n');
+        } else {
+            self.shared.lose(1);
         }
     }
 
@@ -314,12 +332,35 @@ mod tests {
         }
     }
 
-    fn records(count: usize) -> Vec<u8> {
-        let mark = char::from(AuditEvent::MessageAccepted.mark());
+    fn records_of(event: AuditEvent, count: usize) -> Vec<u8> {
+        let (mark, label) = (char::from(event.mark()), event.label());
         let filling = "x".repeat(1000);
-        format!("{mark}\"event\":\"message_accepted\",\"x\":\"{filling}\"\n")
+        format!("{mark}\"event\":\"{label}\",\"x\":\"{filling}\"\n")
             .repeat(count)
             .into_bytes()
+    }
+
+    fn records(count: usize) -> Vec<u8> {
+        records_of(AuditEvent::MessageAccepted, count)
+    }
+
+    /// A flood of them needs no token.
+    #[test]
+    fn refusals_leave_room_for_what_was_let_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut thread = thread(folder.path().join("none").join("audit.jsonl"));
+        thread.write();
+        let refusals = |count| records_of(AuditEvent::MessageRefused, count);
+        thread.take(Order::Records(refusals(
+            PENDING_CAP / refusals(1).len() + 5,
+        )));
+        thread.take(Order::Records(
+            [refusals(2), records(3), refusals(1)].concat(),
+        ));
+        assert_eq!(thread.shared.metrics.lost.get(), 8);
+        let kept = lines(&thread.pending);
+        let kept = kept.filter(|line| line.first() == Some(&AuditEvent::MessageAccepted.mark()));
+        assert_eq!(kept.count(), 3);
     }
 
     #[test]
@@ -329,7 +370,7 @@ mod tests {
         let mut thread = thread(place.join("audit.jsonl"));
         thread.write();
         assert!(thread.is_failing());
-        let many = PENDING_CAP / records(1).len();
+        let many = (PENDING_CAP + RESERVED) / records(1).len();
         thread.take(Order::Records(records(many)));
         thread.take(Order::Records(records(7)));
         assert_eq!(thread.shared.metrics.lost.get(), 7);

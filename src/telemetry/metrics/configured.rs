@@ -77,7 +77,8 @@ pub struct Configured {
 }
 
 impl Configured {
-    /// Of these. Routes have names of their own; upstreams of one name are one.
+    /// Of these. Routes have names of their own; upstreams of one name are one, and so are endpoints of one name in
+    /// an upstream.
     pub fn new(
         routes: impl Iterator<Item = ConfiguredRoute>,
         upstreams: impl Iterator<Item = ConfiguredUpstream>,
@@ -85,18 +86,21 @@ impl Configured {
         let mut positions: HashMap<Arc<str>, usize> = HashMap::new();
         let mut merged: Vec<ConfiguredUpstream> = Vec::new();
         for upstream in upstreams {
-            let known = positions.get(&upstream.name).copied();
-            match known.and_then(|position| merged.get_mut(position)) {
-                Some(known) => {
-                    for endpoint in upstream.endpoints {
-                        if !known.endpoints.contains(&endpoint) {
-                            known.endpoints.push(endpoint);
-                        }
-                    }
-                }
-                None => {
-                    positions.insert(Arc::clone(&upstream.name), merged.len());
-                    merged.push(upstream);
+            let position = *positions
+                .entry(Arc::clone(&upstream.name))
+                .or_insert(merged.len());
+            if position == merged.len() {
+                merged.push(ConfiguredUpstream {
+                    name: upstream.name,
+                    endpoints: Vec::new(),
+                });
+            }
+            let Some(known) = merged.get_mut(position) else {
+                continue;
+            };
+            for endpoint in upstream.endpoints {
+                if !known.endpoints.contains(&endpoint) {
+                    known.endpoints.push(endpoint);
                 }
             }
         }
@@ -126,5 +130,21 @@ mod tests {
             .map(AsRef::as_ref)
             .collect();
         assert_eq!(endpoints, ["a", "b", "c"]);
+    }
+
+    /// A URL may be configured twice; its series may not be told twice.
+    #[test]
+    fn endpoints_of_one_name_are_one() {
+        let upstream = ConfiguredUpstream {
+            name: "u".into(),
+            endpoints: vec!["a".into(), "b".into(), "a".into()],
+        };
+        let configured = Configured::new(std::iter::empty(), std::iter::once(upstream));
+        let endpoints: Vec<&str> = configured.upstreams[0]
+            .endpoints
+            .iter()
+            .map(AsRef::as_ref)
+            .collect();
+        assert_eq!(endpoints, ["a", "b"]);
     }
 }

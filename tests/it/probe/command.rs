@@ -197,6 +197,8 @@ fn what_keeps_a_probe_from_beginning_is_2_and_told() {
             &["--token-env", "UNSET"][..],
             "environment variable `UNSET` is not set",
         ),
+        // The token itself where its name belongs: it may not be repeated to whoever reads the output.
+        (&["--token-env", TOKEN], "wants the name of the variable"),
         (&["--token-file", "absent"], "cannot read absent"),
         (&["--token-file", "empty"], "the token in empty is empty"),
         (
@@ -217,6 +219,7 @@ fn what_keeps_a_probe_from_beginning_is_2_and_told() {
             ended.err
         );
         assert!(ended.err.contains(part), "{part} not in {}", ended.err);
+        assert!(!ended.err.contains(TOKEN), "{}", ended.err);
     }
     assert_eq!(place.model.forwarded().len(), 0);
     assert!(!place.model.saw_token());
