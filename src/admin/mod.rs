@@ -38,8 +38,8 @@ use tokio::time::timeout;
 use self::hosts::Hosts;
 use self::scrape::ScrapeBody;
 pub use self::status::{
-    CertificateFacts, EndpointFacts, Facts, ListenerFacts, Overview, ReloadFacts, RouteFacts,
-    Seconds, Status, TokenFacts, UpstreamFacts,
+    AuditFacts, CertificateFacts, EndpointFacts, Facts, ListenerFacts, Overview, ReloadFacts,
+    RouteFacts, Seconds, Status, TokenFacts, UpstreamFacts,
 };
 pub use self::thread::AdminThread;
 use crate::server::Stop;

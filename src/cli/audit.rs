@@ -158,6 +158,11 @@ fn tell(verdict: &Verdict) {
     if verdict.needs_key {
         say("  help: it is keyed; give its key with --key-file or --key-env");
     }
+    if verdict.has_no_key {
+        say(
+            "  help: it says that it has no key; if `audit.key` was never set, verify it without one",
+        );
+    }
 }
 
 fn json(verdict: &Verdict) -> serde_json::Value {

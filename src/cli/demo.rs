@@ -118,15 +118,20 @@ impl Stage {
             certificate.display(),
             port = gateway.port()
         );
+        let program = std::env::current_exe();
+        let program = program.map_or_else(
+            |_| "countersign".to_owned(),
+            |path| path.display().to_string(),
+        );
         let probe = format!(
-            "{TOKEN_VARIABLE}={token} countersign probe https://localhost:{port}/redox --token-env {TOKEN_VARIABLE} \
+            "{TOKEN_VARIABLE}={token} {program} probe https://localhost:{port}/redox --token-env {TOKEN_VARIABLE} \
              --ca {} --resolve localhost:{port}:127.0.0.1",
             certificate.display(),
             port = gateway.port()
         );
         let admin = self.serving.admin_address().map(|address| {
             format!(
-                "\nMetrics: curl http://{address}/metrics\nHealth:  curl http://{address}/readyz\n"
+                "\nMetrics: curl http://{address}/metrics\nHealth:  curl http://{address}/readyz\nStatus:  http://{address}/status\n"
             )
         });
         format!(

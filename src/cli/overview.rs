@@ -8,13 +8,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::admin::{
-    CertificateFacts, EndpointFacts, Facts, ListenerFacts, Overview, ReloadFacts, RouteFacts,
-    TokenFacts, UpstreamFacts,
+    AuditFacts, CertificateFacts, EndpointFacts, Facts, ListenerFacts, Overview, ReloadFacts,
+    RouteFacts, TokenFacts, UpstreamFacts,
 };
 use crate::clock;
 use crate::config::{CertificateInfo, Finding, Severity};
 use crate::gateway::plan::{Plan, RoutePlan, UpstreamPlan};
 use crate::server::ListenerSpec;
+use crate::telemetry::AuditState;
 
 /// Longest text of a finding, in characters.
 const FINDING_LENGTH: usize = 500;
@@ -27,6 +28,7 @@ struct Shared {
     started: u64,
     listeners: Vec<ListenerFacts>,
     plans: watch::Receiver<Arc<Plan>>,
+    audit: Option<AuditState>,
     standing: Mutex<Standing>,
 }
 
@@ -46,6 +48,7 @@ impl Known {
         addresses: &[SocketAddr],
         certificates: &[CertificateInfo],
         configuration: &str,
+        audit: Option<AuditState>,
     ) -> Self {
         let now = clock::unix_now().0;
         let listeners = listeners.iter().zip(addresses);
@@ -59,6 +62,7 @@ impl Known {
             started: now,
             listeners: listeners.collect(),
             plans,
+            audit,
             standing: Mutex::new(Standing {
                 configuration: configuration.into(),
                 loaded: now,
@@ -126,6 +130,7 @@ impl Overview for Known {
             configuration: Arc::clone(&standing.configuration),
             loaded: standing.loaded,
             reload: standing.reload.clone(),
+            audit: audit(self.0.audit.as_ref()),
             listeners: self.0.listeners.clone(),
             routes: plan.routes.iter().map(|own| route(&plan, own)).collect(),
             certificates: standing.certificates.clone(),
@@ -133,6 +138,15 @@ impl Overview for Known {
                 .map(|own| upstream(own, now))
                 .collect(),
         }
+    }
+}
+
+fn audit(state: Option<&AuditState>) -> AuditFacts {
+    match state {
+        None => AuditFacts::Off,
+        Some(state) if state.refuses() => AuditFacts::Refusing,
+        Some(state) if state.fails() => AuditFacts::Failing,
+        Some(_) => AuditFacts::Written,
     }
 }
 

@@ -149,6 +149,7 @@ pub fn start(compiled: Compiled, with: Start) -> Result<Serving, StartError> {
         &addresses,
         &compiled.certificates,
         &configuration,
+        trail.state(),
     );
     let decisions = Decisions::default();
     let told = Told {

@@ -577,6 +577,14 @@ fn strict_refuses_while_it_cannot_be_written_and_recovers() {
         (2, 1)
     );
     assert_whole(&["--closed"], &[&file]);
+    let said = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["audit", "verify", "--key-env", "COUNTERSIGN_AUDIT_KEY"])
+        .arg(&file)
+        .env("COUNTERSIGN_AUDIT_KEY", "a-key-that-it-never-had")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(said.stderr).unwrap();
+    assert!(said.contains("it says that it has no key"), "{said}");
 }
 
 #[test]

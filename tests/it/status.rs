@@ -643,6 +643,55 @@ fn health_checks_show() {
 }
 
 #[test]
+fn a_backend_that_turns_messages_down_is_not_working() {
+    let backend = Backend::with(|request| match request.body.as_slice() {
+        b"{}" => Reply::Ok("received"),
+        _ => Reply::Raw(b"HTTP/1.1 422 Unprocessable\r\nContent-Length: 0\r\n\r\n".to_vec()),
+    });
+    let gateway = Gateway::with(&backend, "", "");
+    let header = format!("verification-token: {TOKEN}\r\n");
+    for _ in 0..3 {
+        assert_eq!(gateway.connect().post(&header, b"[]").answer().status, 422);
+    }
+    let status = wait_for_decisions(&gateway, 3);
+    let route = &status["routes"]["shown"][0];
+    assert_eq!(
+        (&route["state"], &route["upstream_errors_by_code"]),
+        (&Value::from("failing"), &serde_json::json!({"422": 3}))
+    );
+    assert_eq!(
+        status["verdict"]["text"],
+        "Not working: nothing gets through"
+    );
+    let notice = status["verdict"]["notices"][0]["text"].as_str().unwrap();
+    assert!(notice.ends_with("most frequent error is 422"), "{notice}");
+    assert_eq!(gateway.connect().post(&header, b"{}").answer().status, 200);
+    let status = wait_for_decisions(&gateway, 4);
+    assert_eq!(status["routes"]["shown"][0]["state"], "unsteady");
+    let page = well_formed(&page(&gateway));
+    assert!(page.contains("1 accepted, 0 refused, 3 failed"), "{page}");
+}
+
+#[test]
+fn an_audit_trail_that_cannot_be_written_shows() {
+    let cases = [
+        ("", "failing", "attention"),
+        (", on_failure: strict", "refusing", "failing"),
+    ];
+    for (more, state, level) in cases {
+        let top = format!("audit: {{ file: /dev/full{more} }}");
+        let gateway = Gateway::with(&Backend::ok(), &top, "");
+        let status = wait_for(&gateway, |status| {
+            (status["program"]["audit"] == state).then(|| status.clone())
+        });
+        assert_eq!(status["verdict"]["level"], level);
+        assert_eq!(status["verdict"]["notices"][0]["about"], "the audit trail");
+    }
+    let gateway = Gateway::before(&Backend::ok());
+    assert_eq!(json(&gateway)["program"]["audit"], "off");
+}
+
+#[test]
 fn many_routes_are_bounded_and_the_troubled_ones_come_first() {
     let backend = Backend::ok();
     let mut file = text(&format!("http://{}", backend.address()), "", "");

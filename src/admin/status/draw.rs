@@ -44,6 +44,7 @@ impl Draw<'_> {
         let certificates = self.certificates(&facts.certificates);
         let evidence = Evidence {
             draining: self.draining,
+            audit: facts.audit,
             configuration: &configuration,
             states: &states,
             routes: &routes.shown,
@@ -74,6 +75,7 @@ impl Draw<'_> {
             started,
             uptime_s: self.now.since(started),
             state: if self.draining { "draining" } else { "ready" },
+            audit: facts.audit,
         }
     }
 
@@ -150,6 +152,7 @@ impl Draw<'_> {
             refused_by_reason: numbers.reasons.into_iter().collect(),
             errors: numbers.errors,
             upstream_errors_by_kind: numbers.kinds.into_iter().collect(),
+            upstream_errors_by_code: numbers.codes.into_iter().collect(),
             last_accepted: accepted,
             last_accepted_age_s: accepted.map(|at| self.now.since(at)),
             in_flight: numbers.in_flight,

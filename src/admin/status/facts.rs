@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use serde::Serialize;
+
 /// Who knows.
 pub trait Overview: Send + Sync {
     /// As things are now. Does not wait for anybody.
@@ -30,6 +32,8 @@ pub struct Facts {
     pub loaded: Seconds,
     /// The last try to take up another one.
     pub reload: Option<ReloadFacts>,
+    /// How the audit trail does.
+    pub audit: AuditFacts,
     /// In configured order.
     pub listeners: Vec<ListenerFacts>,
     /// In configured order.
@@ -38,6 +42,20 @@ pub struct Facts {
     pub certificates: Vec<CertificateFacts>,
     /// In configured order.
     pub upstreams: Vec<UpstreamFacts>,
+}
+
+/// How the audit trail does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditFacts {
+    /// There is none.
+    Off,
+    /// It is written.
+    Written,
+    /// It cannot be written, and messages go on without it.
+    Failing,
+    /// It cannot be written, and so nothing is forwarded or answered.
+    Refusing,
 }
 
 /// A try to take up a configuration.

@@ -10,30 +10,46 @@ use std::sync::Arc;
 pub(super) const MINUTES: usize = 60;
 const SPAN: u64 = 60;
 
+/// What counters say of a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    /// Forwarded, and challenges answered.
+    pub(super) accepted: u64,
+    pub(super) refused: u64,
+    pub(super) failed: u64,
+    /// Those of the accepted ones that the upstream answered with 400 or more. Begins anew with another upstream.
+    pub(super) turned_down: u64,
+}
+
+impl Counted {
+    /// What has come since `earlier`. A counter that is smaller than it was began anew.
+    fn since(self, earlier: Self) -> Tally {
+        let since = |now: u64, then: u64| now.checked_sub(then).unwrap_or(now);
+        let accepted = since(self.accepted, earlier.accepted);
+        // An answer is counted when it begins, and its request when that ends.
+        let turned_down = since(self.turned_down, earlier.turned_down).min(accepted);
+        Tally {
+            accepted: accepted - turned_down,
+            refused: since(self.refused, earlier.refused),
+            failed: since(self.failed, earlier.failed) + turned_down,
+        }
+    }
+}
+
 /// Requests by what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
-    /// Forwarded, and challenges answered.
+    /// Forwarded and taken, and challenges answered.
     pub(super) accepted: u64,
     /// Refused: the sender's doing.
     pub(super) refused: u64,
-    /// Failed: the upstream's doing, or the sender left.
+    /// Failed: the upstream's doing, its answers of 400 and above included, or the sender left.
     pub(super) failed: u64,
 }
 
 impl Tally {
     pub(super) fn total(self) -> u64 {
         self.accepted + self.refused + self.failed
-    }
-
-    /// What has come since `earlier`. A counter that is smaller than it was began anew.
-    fn since(self, earlier: Self) -> Self {
-        let since = |now: u64, then: u64| now.checked_sub(then).unwrap_or(now);
-        Self {
-            accepted: since(self.accepted, earlier.accepted),
-            refused: since(self.refused, earlier.refused),
-            failed: since(self.failed, earlier.failed),
-        }
     }
 
     fn plus(self, other: Self) -> Self {
@@ -56,7 +72,7 @@ pub(super) struct Minutes {
 
 #[derive(Debug, Default)]
 struct Track {
-    counted: Tally,
+    counted: Counted,
     /// Minutes in which something happened, each with its number.
     points: VecDeque<(u64, Tally)>,
 }
@@ -64,7 +80,7 @@ struct Track {
 impl Minutes {
     /// Notes what the counters of a route say in the minute of this number. What has come since they were last
     /// looked at belongs to it; a request or two may be told to the next one.
-    pub(super) fn note(&mut self, route: &Arc<str>, minute: u64, counted: Tally) {
+    pub(super) fn note(&mut self, route: &Arc<str>, minute: u64, counted: Counted) {
         let track = match self.routes.get_mut(route) {
             Some(track) => track,
             None => self.routes.entry(Arc::clone(route)).or_default(),
@@ -114,10 +130,10 @@ pub(super) fn sum(minutes: &[Tally]) -> Tally {
 mod tests {
     use super::*;
 
-    fn counted(accepted: u64) -> Tally {
-        Tally {
+    fn counted(accepted: u64) -> Counted {
+        Counted {
             accepted,
-            ..Tally::default()
+            ..Counted::default()
         }
     }
 
@@ -146,6 +162,23 @@ mod tests {
         assert_eq!(accepted(&minutes, 1061), hour(&[(59, 3)]));
         assert_eq!(accepted(&minutes, 1062), hour(&[]));
         assert_eq!(minutes.hour("other", 1002), [Tally::default(); MINUTES]);
+    }
+
+    #[test]
+    fn what_the_upstream_turned_down_has_failed() {
+        let (mut minutes, redox) = (Minutes::default(), "redox".into());
+        // The second one of the first minute ends in the next; then another upstream begins at zero.
+        for (minute, accepted, turned_down) in [(1, 1, 2), (2, 5, 3), (3, 9, 1)] {
+            let counted = Counted {
+                turned_down,
+                ..counted(accepted)
+            };
+            minutes.note(&redox, minute, counted);
+        }
+        let seen = minutes.hour("redox", 3);
+        let seen = seen.iter().rev().take(3).rev();
+        let seen: Vec<_> = seen.map(|tally| (tally.accepted, tally.failed)).collect();
+        assert_eq!(seen, [(0, 1), (3, 1), (3, 1)]);
     }
 
     #[test]

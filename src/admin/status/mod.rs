@@ -25,8 +25,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use self::facts::{
-    CertificateFacts, EndpointFacts, Facts, ListenerFacts, Overview, ReloadFacts, RouteFacts,
-    Seconds, TokenFacts, UpstreamFacts,
+    AuditFacts, CertificateFacts, EndpointFacts, Facts, ListenerFacts, Overview, ReloadFacts,
+    RouteFacts, Seconds, TokenFacts, UpstreamFacts,
 };
 use self::minutes::Minutes;
 use self::moment::Moment;
@@ -100,7 +100,7 @@ impl Status {
         let unrouted = Arc::from(numbers::UNROUTED);
         let names = facts.routes.iter().map(|route| &route.name);
         for name in names.clone().chain([&unrouted]) {
-            minutes.note(name, minute, numbers::tally(&self.metrics, name));
+            minutes.note(name, minute, numbers::counted(&self.metrics, name));
         }
         let known: HashSet<&str> = names
             .map(AsRef::as_ref)
@@ -149,6 +149,7 @@ mod tests {
                 started: 0,
                 configuration: name.clone(),
                 loaded: 0,
+                audit: AuditFacts::Refusing,
                 reload: Some(ReloadFacts {
                     at: 0,
                     trigger: HOSTILE.to_owned(),

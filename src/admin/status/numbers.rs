@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::minutes::Tally;
+use super::minutes::Counted;
 use crate::telemetry::{Metrics, RouteTotals, UpstreamTotals};
 
 /// What stands for requests without a route.
@@ -19,6 +19,8 @@ pub(super) struct RouteNumbers {
     pub(super) reasons: Vec<(&'static str, u64)>,
     /// Kinds of upstream errors that have occurred, most frequent first.
     pub(super) kinds: Vec<(&'static str, u64)>,
+    /// Statuses with which the upstream turned messages down, most frequent first.
+    pub(super) codes: Vec<(&'static str, u64)>,
     pub(super) token_uses: Vec<u64>,
     /// In seconds since 1970; 0 for never.
     pub(super) last_accepted: u64,
@@ -28,13 +30,16 @@ pub(super) struct RouteNumbers {
     pub(super) p95: Option<f64>,
 }
 
-/// How the requests of a route have ended since the start.
-pub(super) fn tally(metrics: &Metrics, route: &str) -> Tally {
+/// How the requests of a route have ended since the start. To a sender, a message that the upstream turned down has
+/// failed like one that did not reach it.
+pub(super) fn counted(metrics: &Metrics, route: &str) -> Counted {
     let [forwarded, challenges, refused, failed] = outcomes(&metrics.outcome_totals(route));
-    Tally {
+    let codes = turned_down(metrics, &metrics.upstream_response_totals(route));
+    Counted {
         accepted: forwarded + challenges,
         refused,
         failed,
+        turned_down: codes.iter().map(|(_, count)| count).sum(),
     }
 }
 
@@ -50,6 +55,7 @@ pub(super) fn of_route(metrics: &Metrics, route: &str, tokens: &[Arc<str>]) -> R
         errors,
         reasons: occurred(labels.reasons, &totals.rejected),
         kinds: occurred(labels.upstream_errors, &totals.upstream_errors),
+        codes: turned_down(metrics, &totals.upstream_responses),
         token_uses: totals.token_uses,
         last_accepted: totals.last_accepted,
         in_flight: totals.in_flight,
@@ -71,6 +77,13 @@ pub(super) fn open(metrics: &Metrics, listener: &str) -> u64 {
 /// Forwarded, challenge, rejected, error: the order is the contract's.
 fn outcomes(totals: &[u64]) -> [u64; 4] {
     totals.first_chunk().copied().unwrap_or_default()
+}
+
+/// A status of 400 or above: senders take it for a failure, and keep the message.
+fn turned_down(metrics: &Metrics, responses: &[u64]) -> Vec<(&'static str, u64)> {
+    let mut codes = occurred(metrics.labels().upstream_codes, responses);
+    codes.retain(|(code, _)| code.starts_with(['4', '5']));
+    codes
 }
 
 fn occurred(labels: &[&'static str], counts: &[u64]) -> Vec<(&'static str, u64)> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::facts::AuditFacts;
 use super::minutes::Hour;
 use super::moment::Moment;
 use super::state::{RouteState, Verdict};
@@ -59,6 +60,7 @@ pub(super) struct Program {
     pub(super) started: Moment,
     pub(super) uptime_s: u64,
     pub(super) state: &'static str,
+    pub(super) audit: AuditFacts,
 }
 
 #[derive(Debug, Serialize)]
@@ -99,6 +101,7 @@ pub(super) struct Route {
     pub(super) refused_by_reason: Counts,
     pub(super) errors: u64,
     pub(super) upstream_errors_by_kind: Counts,
+    pub(super) upstream_errors_by_code: Counts,
     pub(super) last_accepted: Option<Moment>,
     pub(super) last_accepted_age_s: Option<u64>,
     pub(super) in_flight: u64,

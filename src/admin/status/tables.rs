@@ -49,6 +49,11 @@ pub(super) fn routes(picture: &Picture) -> Markup {
     }
 }
 
+/// Messages that reached the upstream, and that it did not want.
+fn turned_down(route: &Route) -> u64 {
+    route.upstream_errors_by_code.values().sum()
+}
+
 fn route(route: &Route, now: Moment) -> Markup {
     let hour = &route.last_hour;
     html! {
@@ -69,13 +74,19 @@ fn route(route: &Route, now: Moment) -> Markup {
             }
             td.n data-label="Accepted" {
                 div {
-                    (count(route.forwarded + route.challenges))
+                    (count((route.forwarded + route.challenges).saturating_sub(turned_down(route))))
                     div.sub { (count(route.forwarded)) " forwarded" }
                     div.sub { (count(route.challenges)) " challenges" }
                 }
             }
             td.n data-label="Refused" { div { (count(route.refused)) (by(&route.refused_by_reason)) } }
-            td.n data-label="Failed" { div { (count(route.errors)) (by(&route.upstream_errors_by_kind)) } }
+            td.n data-label="Failed" {
+                div {
+                    (count(route.errors + turned_down(route)))
+                    (by(&route.upstream_errors_by_kind))
+                    (by(&route.upstream_errors_by_code))
+                }
+            }
             td.nowrap data-label="Last verified" {
                 div {
                     @match route.last_accepted {

@@ -2,6 +2,7 @@
 //!
 //! A rule of thumb for the first glance, not an alert: alerts are made of metrics, with rules of their own.
 
+use super::facts::AuditFacts;
 use super::moment::span;
 use super::picture::{Certificate, Configuration, Endpoint, Route, TokenState, Upstream};
 use super::state::{Level, Notice, RouteState, Verdict};
@@ -14,6 +15,7 @@ const NOTICE_LIMIT: usize = 50;
 /// What the verdict is made of.
 pub(super) struct Evidence<'p> {
     pub(super) draining: bool,
+    pub(super) audit: AuditFacts,
     pub(super) configuration: &'p Configuration,
     /// All routes by state; more than are shown.
     pub(super) states: &'p [RouteState],
@@ -47,7 +49,9 @@ impl Evidence<'_> {
         let routes = if all == 1 { "route" } else { "routes" };
         match level {
             _ if self.draining => "Draining: told to stop, requests in flight finish".to_owned(),
-            Level::Failing if failing == all => "Not working: nothing gets through".to_owned(),
+            Level::Failing if failing == all || self.audit == AuditFacts::Refusing => {
+                "Not working: nothing gets through".to_owned()
+            }
             Level::Failing if failing > 0 => {
                 let verb = if failing == 1 { "fails" } else { "fail" };
                 format!("Partly working: {failing} of {all} {routes} {verb}")
@@ -76,7 +80,24 @@ impl Evidence<'_> {
             let text = "the last one offered was not taken up; the one before it stays in force";
             attention("the configuration", text.to_owned())
         });
-        drain.into_iter().chain(refused)
+        let audit = of_audit(self.audit);
+        drain.into_iter().chain(audit).chain(refused)
+    }
+}
+
+fn of_audit(audit: AuditFacts) -> Option<Notice> {
+    let about = "the audit trail";
+    match audit {
+        AuditFacts::Off | AuditFacts::Written => None,
+        AuditFacts::Failing => {
+            let text = "it cannot be written, and messages go on without it";
+            Some(attention(about, text.to_owned()))
+        }
+        AuditFacts::Refusing => Some(Notice {
+            level: Level::Failing,
+            about: about.to_owned(),
+            text: "it cannot be written, and without it nothing is let through".to_owned(),
+        }),
     }
 }
 
@@ -137,8 +158,9 @@ fn of_route(route: &Route) -> Vec<Notice> {
 
 fn failing(route: &Route) -> String {
     let kinds = route.upstream_errors_by_kind.iter();
-    let most = kinds.max_by_key(|(_, count)| **count);
-    let why = most.map(|(kind, _)| format!("; its upstream's most frequent error is {kind}"));
+    let errors = kinds.chain(&route.upstream_errors_by_code);
+    let most = errors.max_by_key(|(_, count)| **count);
+    let why = most.map(|(error, _)| format!("; its upstream's most frequent error is {error}"));
     format!(
         "its last requests failed, and none got through{}",
         why.unwrap_or_default()

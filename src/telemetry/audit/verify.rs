@@ -119,6 +119,8 @@ pub struct Verdict {
     pub further_notes: u64,
     /// Whether a record says that there is a key, and none was given.
     pub needs_key: bool,
+    /// Whether a record says that there is none, and nothing but keys was given.
+    pub has_no_key: bool,
 }
 
 impl Verdict {
@@ -196,6 +198,7 @@ impl Verifier {
                 notes: Vec::new(),
                 further_notes: 0,
                 needs_key: false,
+                has_no_key: false,
             },
         }
     }
@@ -225,6 +228,8 @@ impl Verifier {
                 Some(record) => {
                     let keyed = record.fields.keyed == Some(true);
                     self.verdict.needs_key |= keyed && !self.seals.iter().any(Seal::is_keyed);
+                    let keyless = record.fields.keyed == Some(false);
+                    self.verdict.has_no_key |= keyless && self.seals.iter().all(Seal::is_keyed);
                     self.bad
                         .add(self.line, line.bytes, "a hash that does not fit the record")
                 }

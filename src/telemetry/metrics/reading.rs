@@ -21,6 +21,8 @@ pub struct RouteTotals {
     pub rejected: Vec<u64>,
     /// Failed exchanges with its upstream by kind, in the order of [`Labels::upstream_errors`].
     pub upstream_errors: Vec<u64>,
+    /// Answers of its upstream by status, in the order of [`Labels::upstream_codes`].
+    pub upstream_responses: Vec<u64>,
     /// Uses of its tokens, in configured order.
     pub token_uses: Vec<u64>,
     /// When a request or challenge was last verified, in seconds since 1970; 0 for never.
@@ -64,6 +66,12 @@ impl Metrics {
         self.outcomes(&view)
     }
 
+    /// Answers of a route's upstream by status, in the order of [`Labels::upstream_codes`].
+    pub fn upstream_response_totals(&self, route: &str) -> Vec<u64> {
+        let view = self.view(route);
+        self.upstream_responses(&view)
+    }
+
     /// All that the page shows of a route.
     pub fn route_totals(&self, route: &str, tokens: &[Arc<str>]) -> RouteTotals {
         let view = self.view(route);
@@ -80,6 +88,7 @@ impl Metrics {
             outcomes: self.outcomes(&view),
             rejected: reasons.map(refused).collect(),
             upstream_errors: errors.map(failed).collect(),
+            upstream_responses: self.upstream_responses(&view),
             token_uses: (tokens.iter())
                 .map(|id| view.token_uses(id, None))
                 .collect(),
@@ -129,6 +138,12 @@ impl Metrics {
             each.sum()
         };
         (0..outcomes).map(total).collect()
+    }
+
+    fn upstream_responses(&self, view: &RouteView<'_>) -> Vec<u64> {
+        let codes = 0..self.shape.labels.upstream_codes.len();
+        let answered = |code| view.exchange_sum(|block| &block.responses, code);
+        codes.map(answered).collect()
     }
 
     fn view<'v>(&'v self, route: &'v str) -> RouteView<'v> {
