@@ -27,9 +27,6 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-/// What does TLS here.
-const TLS_PROVIDER: &str = "rustls with aws-lc-rs";
-
 /// What `--version` tells: number, revision, target, TLS provider.
 const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),

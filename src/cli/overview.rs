@@ -15,6 +15,7 @@ use crate::clock;
 use crate::config::{CertificateInfo, Finding, Severity};
 use crate::gateway::plan::{Plan, RoutePlan, UpstreamPlan};
 use crate::server::ListenerSpec;
+use crate::server::tls::PROVIDER;
 use crate::telemetry::AuditState;
 
 /// Longest text of a finding, in characters.
@@ -125,7 +126,7 @@ impl Overview for Known {
         let now = Instant::now();
         Facts {
             now: clock::wall(),
-            tls_provider: super::TLS_PROVIDER,
+            tls_provider: PROVIDER,
             started: self.0.started,
             configuration: Arc::clone(&standing.configuration),
             loaded: standing.loaded,

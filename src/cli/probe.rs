@@ -3,7 +3,7 @@
 //! Here are the arguments, the token and the authorities; what is tried and how it is judged is in the room `probe`.
 
 use std::fs::File;
-use std::io::{IsTerminal as _, Read as _};
+use std::io::{self, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,11 +14,9 @@ use rustls_pki_types::pem::PemObject as _;
 
 use super::{print, say};
 use crate::clock;
-use crate::config::{Environment as _, Process, Unusable};
+use crate::config::{self, Environment as _, Process, Unusable};
 use crate::probe::{self, Resolve, Seed, Target, Token};
 
-/// Largest token file, in bytes.
-const TOKEN_CAP: u64 = 4 * 1024;
 /// Largest file of authorities, in bytes; the store of a machine has some 200 KiB.
 const AUTHORITIES_CAP: u64 = 4 * 1024 * 1024;
 /// Exit code where nothing was probed.
@@ -92,7 +90,7 @@ pub(super) fn probe(arguments: &Probe) -> ExitCode {
 /// On a terminal, and nobody said no. <https://no-color.org>
 fn coloured() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    std::io::stdout().is_terminal() && !refused
+    io::stdout().is_terminal() && !refused
 }
 
 fn prepare(arguments: &Probe) -> Result<probe::Probe, Obstacle> {
@@ -163,18 +161,11 @@ fn variable(name: &str) -> String {
 }
 
 fn of_file(path: &Path) -> Result<String, Obstacle> {
-    let bytes = read(path, TOKEN_CAP)?;
-    let mut text = String::from_utf8(bytes).map_err(|_| {
+    let bytes = read(path, "4 KiB", config::read_secret)?;
+    String::from_utf8(bytes).map_err(|_| {
         let help = "put the very token there that the sender has";
         (format!("{} is not UTF-8", path.display()), help)
-    })?;
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
-    }
-    Ok(text)
+    })
 }
 
 fn roots(arguments: &Probe) -> Result<Vec<CertificateDer<'static>>, Obstacle> {
@@ -191,7 +182,7 @@ fn roots(arguments: &Probe) -> Result<Vec<CertificateDer<'static>>, Obstacle> {
             Ok(roots)
         };
     };
-    let bytes = read(path, AUTHORITIES_CAP)?;
+    let bytes = read(path, "4 MiB", authorities)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
@@ -202,18 +193,26 @@ fn roots(arguments: &Probe) -> Result<Vec<CertificateDer<'static>>, Obstacle> {
     }
 }
 
-fn read(path: &Path, cap: u64) -> Result<Vec<u8>, Obstacle> {
+fn read(
+    path: &Path,
+    limit: &str,
+    content: impl FnOnce(File) -> io::Result<Vec<u8>>,
+) -> Result<Vec<u8>, Obstacle> {
+    File::open(path).and_then(content).map_err(|error| {
+        if error.kind() == io::ErrorKind::FileTooLarge {
+            let help = "this cannot be the right file";
+            return (format!("{} is larger than {limit}", path.display()), help);
+        }
+        let help = "check the path, and whether this user may read it";
+        (format!("cannot read {}: {error}", path.display()), help)
+    })
+}
+
+fn authorities(file: File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let file = File::open(path).and_then(|file| file.take(cap + 1).read_to_end(&mut bytes));
-    match file {
-        Err(error) => Err((
-            format!("cannot read {}: {error}", path.display()),
-            "check the path, and whether this user may read it",
-        )),
-        Ok(length) if u64::try_from(length).unwrap_or(u64::MAX) > cap => Err((
-            format!("{} is larger than {cap} bytes", path.display()),
-            "this cannot be the right file",
-        )),
-        Ok(_) => Ok(bytes),
+    file.take(AUTHORITIES_CAP + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > AUTHORITIES_CAP) {
+        return Err(io::ErrorKind::FileTooLarge.into());
     }
+    Ok(bytes)
 }

@@ -109,10 +109,9 @@ pub struct Start {
 ///
 /// # Errors
 /// [`StartError`]; nothing stays open.
-pub fn start(compiled: Compiled, with: Start) -> Result<Serving, StartError> {
+pub fn start(mut compiled: Compiled, with: Start) -> Result<Serving, StartError> {
     let fixed = fixed(&compiled);
     let standing = Standing::from(&compiled);
-    let mut compiled = compiled;
     fit(&mut compiled.listeners, with.descriptors);
     let mut sockets = with.sockets;
     // The first random draw of a process is slow; here it delays nobody's handshake.
@@ -151,7 +150,8 @@ pub fn start(compiled: Compiled, with: Start) -> Result<Serving, StartError> {
         &configuration,
         trail.state(),
     );
-    let decisions = Decisions::default();
+    let has_page = admin.as_ref().is_some_and(|(_, spec)| spec.status);
+    let decisions = has_page.then(Decisions::default);
     let told = Told {
         metrics: metrics.clone(),
         access,
@@ -162,12 +162,12 @@ pub fn start(compiled: Compiled, with: Start) -> Result<Serving, StartError> {
     let running = bound.spawn(with.heartbeat, make).map_err(resources)?;
     let admin = admin.map(|(socket, spec)| {
         let overview = Arc::new(known.clone());
-        let status = || Status::new(overview, metrics.clone(), decisions);
+        let status = |decisions| Status::new(overview, metrics.clone(), decisions);
         let admin = Admin {
             metrics: metrics.clone(),
             stop: running.signal(),
             audit: trail.state(),
-            page: (spec.status).then(|| Arc::new(Page::new(status(), spec.hosts))),
+            page: decisions.map(|kept| Arc::new(Page::new(status(kept), spec.hosts))),
         };
         AdminThread::start(socket, admin).map_err(resources)
     });
@@ -301,7 +301,8 @@ struct Told {
     metrics: Metrics,
     access: Option<AccessSink>,
     audit: Option<AuditSink>,
-    decisions: Decisions,
+    /// Only where a status page shows them.
+    decisions: Option<Decisions>,
 }
 
 /// What makes each worker's gateway, on the worker's own thread.
@@ -317,7 +318,7 @@ fn maker(
         let logs = Logs {
             access: told.access.clone().map(AccessLog::new),
             audit: told.audit.clone().map(AuditLog::new),
-            decisions: told.decisions.ring(),
+            decisions: told.decisions.as_ref().map(Decisions::ring),
         };
         if let Some(log) = &logs.access {
             tokio::task::spawn_local(AccessLog::run(Rc::clone(log)));

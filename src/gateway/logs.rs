@@ -5,14 +5,14 @@ use std::rc::Rc;
 use super::reason::{Outcome, Refusal, audit_event};
 use crate::telemetry::{AccessEntry, AccessLog, AuditLog, DecisionRing};
 
-/// The logs of one worker; the first two may be turned off.
+/// The logs of one worker; each may be turned off.
 pub struct Logs {
     /// The access log.
     pub access: Option<Rc<AccessLog>>,
     /// The audit trail.
     pub audit: Option<Rc<AuditLog>>,
     /// The last decisions, for the status page.
-    pub decisions: DecisionRing,
+    pub decisions: Option<DecisionRing>,
 }
 
 /// What the audit trail wants to know beside the access entry.

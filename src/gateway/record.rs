@@ -256,6 +256,9 @@ impl Record {
 
     /// For the status page. Takes the request id along, so it comes last.
     fn write_decision(&mut self, end: &End) {
+        let Some(ring) = &self.gateway.logs.decisions else {
+            return;
+        };
         let Some(listener) = self.gateway.listener_name(self.peer.listener) else {
             return;
         };
@@ -270,7 +273,7 @@ impl Record {
             token_id: self.snapshot.token_id(self.route, self.token).cloned(),
             status: self.status.map(|status| status.as_u16()),
         };
-        self.gateway.logs.decisions.write(decision);
+        ring.write(decision);
     }
 }
 

@@ -44,7 +44,7 @@ impl MinimumVersion {
     }
 }
 
-/// What metrics call the library that all cryptography comes from.
+/// The library that all cryptography comes from.
 pub const PROVIDER: &str = "aws-lc-rs";
 
 /// A certificate with its key and the names it is for.

@@ -109,7 +109,8 @@ fn version_tells_number_revision_target_and_tls() {
     assert_eq!(lines[0], concat!("countersign ", env!("CARGO_PKG_VERSION")));
     assert_eq!(lines[1], format!("revision: {}", countersign::REVISION));
     assert_eq!(lines[2], format!("target: {}", countersign::TARGET));
-    assert_eq!(lines[3..], ["tls: rustls with aws-lc-rs"]);
+    let provider = countersign::server::tls::PROVIDER;
+    assert_eq!(lines[3..], [format!("tls: rustls with {provider}")]);
     assert_eq!(printed(&["-V"]), format!("{}\n", lines[0]));
 }
 

@@ -22,7 +22,7 @@ pub type Seconds = u64;
 pub struct Facts {
     /// The time of day.
     pub now: SystemTime,
-    /// What does TLS here.
+    /// The library that all cryptography comes from.
     pub tls_provider: &'static str,
     /// When the program started.
     pub started: Seconds,

@@ -132,7 +132,7 @@ fn about(program: &Program, configuration: &Configuration, now: Moment) -> Marku
             h2 { "Program and configuration" }
             dl.facts {
                 dt { "version" } dd { (program.version) ", revision " code { (program.revision) } ", for " (program.target) }
-                dt { "TLS" } dd { (program.tls_provider) }
+                dt { "TLS" } dd { "rustls with " (program.tls_provider) }
                 dt { "started" } dd { (ago(program.started, now)) }
                 dt { "configuration" }
                 dd { code { (configuration.hash) } ", in force since " (stamp(configuration.loaded)) }
