@@ -579,7 +579,12 @@ fn ends_that_come_near_are_told() {
     assert_eq!(
         notices,
         &serde_json::json!([
-            {"level": "attention", "about": "route redox", "text": "token next expires in 3 days"}
+            {
+                "level": "attention",
+                "about": "route redox",
+                "text": "token next expires in 3 days",
+                "runbook": "token-rotation",
+            }
         ])
     );
     let certificate = &status["certificates"]["shown"][0];
@@ -665,6 +670,11 @@ fn a_backend_that_turns_messages_down_is_not_working() {
     );
     let notice = status["verdict"]["notices"][0]["text"].as_str().unwrap();
     assert!(notice.ends_with("most frequent error is 422"), "{notice}");
+    let failing = well_formed(&page(&gateway));
+    assert!(
+        failing.contains("runbook CountersignFeedStalled"),
+        "{failing}"
+    );
     assert_eq!(gateway.connect().post(&header, b"{}").answer().status, 200);
     let status = wait_for_decisions(&gateway, 4);
     assert_eq!(status["routes"]["shown"][0]["state"], "unsteady");

@@ -13,6 +13,7 @@ mod moment;
 mod numbers;
 mod page;
 mod picture;
+mod runbook;
 mod sparkline;
 mod state;
 mod style;

@@ -74,6 +74,9 @@ fn notices(verdict: &Verdict) -> Markup {
                     li {
                         span class={ "state " (level_class(notice.level)) } { (notice.level.label()) }
                         " · " b { (notice.about) } ": " (notice.text)
+                        @if let Some(page) = notice.runbook {
+                            span.quiet { " · runbook " (page.name()) }
+                        }
                     }
                 }
                 @if verdict.notices_left_out > 0 {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::minutes::{Hour, sum};
+use super::runbook::Runbook;
 
 /// How many minutes are looked at, up to the last one in which anything happened.
 const RECENT: usize = 5;
@@ -84,6 +85,7 @@ pub(super) struct Notice {
     pub(super) level: Level,
     pub(super) about: String,
     pub(super) text: String,
+    pub(super) runbook: Option<Runbook>,
 }
 
 /// The answer, in one sentence and in single points.

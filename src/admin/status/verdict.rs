@@ -5,6 +5,7 @@
 use super::facts::AuditFacts;
 use super::moment::span;
 use super::picture::{Certificate, Configuration, Endpoint, Route, TokenState, Upstream};
+use super::runbook::Runbook;
 use super::state::{Level, Notice, RouteState, Verdict};
 
 /// Days before its end from which a certificate or token is worth a word.
@@ -73,12 +74,13 @@ impl Evidence<'_> {
     fn program(&self) -> impl Iterator<Item = Notice> {
         let drain = self.draining.then(|| {
             let text = "no longer ready, and no new work is taken";
-            attention("the program", text.to_owned())
+            notice(Level::Attention, "the program", text, None)
         });
         let refused = self.configuration.last_reload.as_ref();
         let refused = refused.filter(|reload| !reload.taken_up).map(|_| {
             let text = "the last one offered was not taken up; the one before it stays in force";
-            attention("the configuration", text.to_owned())
+            let page = Some(Runbook::RELOAD);
+            notice(Level::Attention, "the configuration", text, page)
         });
         let audit = of_audit(self.audit);
         drain.into_iter().chain(audit).chain(refused)
@@ -86,63 +88,44 @@ impl Evidence<'_> {
 }
 
 fn of_audit(audit: AuditFacts) -> Option<Notice> {
-    let about = "the audit trail";
-    match audit {
-        AuditFacts::Off | AuditFacts::Written => None,
-        AuditFacts::Failing => {
-            let text = "it cannot be written, and messages go on without it";
-            Some(attention(about, text.to_owned()))
-        }
-        AuditFacts::Refusing => Some(Notice {
-            level: Level::Failing,
-            about: about.to_owned(),
-            text: "it cannot be written, and without it nothing is let through".to_owned(),
-        }),
-    }
+    let (level, text) = match audit {
+        AuditFacts::Off | AuditFacts::Written => return None,
+        AuditFacts::Failing => (
+            Level::Attention,
+            "it cannot be written, and messages go on without it",
+        ),
+        AuditFacts::Refusing => (
+            Level::Failing,
+            "it cannot be written, and without it nothing is let through",
+        ),
+    };
+    Some(notice(level, "the audit trail", text, Some(Runbook::AUDIT)))
 }
 
-fn attention(about: &str, text: String) -> Notice {
+fn notice(
+    level: Level,
+    about: impl Into<String>,
+    text: impl Into<String>,
+    runbook: Option<Runbook>,
+) -> Notice {
     Notice {
-        level: Level::Attention,
-        about: about.to_owned(),
-        text,
+        level,
+        about: about.into(),
+        text: text.into(),
+        runbook,
     }
 }
 
 fn of_route(route: &Route) -> Vec<Notice> {
     let about = format!("route {}", route.name);
-    let mut notices = Vec::new();
-    match route.state {
-        RouteState::Failing => notices.push(Notice {
-            level: Level::Failing,
-            about: about.clone(),
-            text: failing(route),
-        }),
-        RouteState::Unsteady => {
-            notices.push(attention(
-                &about,
-                "some of its last requests failed".to_owned(),
-            ));
-        }
-        RouteState::Refusing => {
-            let text =
-                "all of its last requests were refused: is the sender's token the right one?";
-            notices.push(attention(&about, text.to_owned()));
-        }
-        RouteState::Maintenance => {
-            let text = "in maintenance: senders are told to come back";
-            notices.push(attention(&about, text.to_owned()));
-        }
-        RouteState::Working | RouteState::Quiet => {}
-    }
+    let state = of_state(route).map(|(level, text, page)| notice(level, &about, text, page));
+    let mut notices: Vec<Notice> = state.into_iter().collect();
     let good = |state| state != TokenState::Expired;
     let tokens = &route.tokens.shown;
+    let page = Some(Runbook::TOKEN);
     if route.tokens.left_out == 0 && !tokens.iter().any(|token| good(token.state)) {
-        notices.push(Notice {
-            level: Level::Failing,
-            about,
-            text: "every token has expired, so nobody can get through".to_owned(),
-        });
+        let text = "every token has expired, so nobody can get through";
+        notices.push(notice(Level::Failing, about, text, page));
         return notices;
     }
     for token in tokens {
@@ -150,10 +133,26 @@ fn of_route(route: &Route) -> Vec<Notice> {
             && good(token.state)
         {
             let text = format!("token {} expires in {}", token.id, days_text(days));
-            notices.push(attention(&about, text));
+            notices.push(notice(Level::Attention, &about, text, page));
         }
     }
     notices
+}
+
+fn of_state(route: &Route) -> Option<(Level, String, Option<Runbook>)> {
+    let attention = |text: &str, page| Some((Level::Attention, text.to_owned(), page));
+    match route.state {
+        RouteState::Failing => Some((Level::Failing, failing(route), Some(Runbook::FAILING))),
+        RouteState::Unsteady => {
+            attention("some of its last requests failed", Some(Runbook::UNSTEADY))
+        }
+        RouteState::Refusing => attention(
+            "all of its last requests were refused: is the sender's token the right one?",
+            Some(Runbook::REFUSING),
+        ),
+        RouteState::Maintenance => attention("in maintenance: senders are told to come back", None),
+        RouteState::Working | RouteState::Quiet => None,
+    }
 }
 
 fn failing(route: &Route) -> String {
@@ -170,27 +169,31 @@ fn failing(route: &Route) -> String {
 fn of_upstream(upstream: &Upstream) -> Vec<Notice> {
     let bad = |endpoint: &&Endpoint| endpoint.state.is_bad();
     let endpoints = upstream.endpoints.iter().filter(bad);
-    let notice = |endpoint: &Endpoint| {
+    let told = |endpoint: &Endpoint| {
         let about = format!("upstream {}", endpoint.name);
         let text = match endpoint.passed_over_for_s {
             Some(seconds) => format!("accepts no connections; passed over for {}", span(seconds)),
             None => "health checks have taken it out".to_owned(),
         };
-        attention(&about, text)
+        notice(Level::Attention, about, text, Some(Runbook::FAILING))
     };
-    endpoints.map(notice).collect()
+    endpoints.map(told).collect()
 }
 
 fn of_certificate(certificate: &Certificate) -> Option<Notice> {
-    let about = format!("certificate {}", certificate.name);
-    let Ok(days) = u64::try_from(certificate.days_left) else {
-        return Some(Notice {
-            level: Level::Failing,
-            about,
-            text: "it has expired: senders that check it do not connect".to_owned(),
-        });
+    let (level, text) = match u64::try_from(certificate.days_left) {
+        Err(_) => (
+            Level::Failing,
+            "it has expired: senders that check it do not connect".to_owned(),
+        ),
+        Ok(days) if days < SOON => (
+            Level::Attention,
+            format!("it expires in {}", days_text(days)),
+        ),
+        Ok(_) => return None,
     };
-    (days < SOON).then(|| attention(&about, format!("it expires in {}", days_text(days))))
+    let about = format!("certificate {}", certificate.name);
+    Some(notice(level, about, text, Some(Runbook::CERTIFICATE)))
 }
 
 fn days_text(days: u64) -> String {
