@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use countersign::server::Stop;
 use rustls::{ClientConnection, Stream};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::support::{
     Answer, Backend, Connection, Gateway, Message, PATIENCE, Reply, TOKEN, tls_config,
@@ -200,6 +202,29 @@ fn a_head_that_begins_after_a_rest_has_its_deadline() {
     let rejected = ("rejected", "read_timeout");
     let forwarded = ("forwarded", "");
     assert_eq!(story.outcomes(), [forwarded, rejected, forwarded, rejected]);
+}
+
+/// What a line tells of a request begins with its first byte: the time, as the duration.
+#[test]
+fn a_head_that_comes_slowly_began_when_it_began() {
+    let backend = Backend::ok();
+    let gateway = Gateway::before(&backend);
+    let request = request("{}");
+    let (first, second) = request.split_at(30);
+    for mut connection in both(&gateway) {
+        connection.send(first);
+        rest();
+        connection.send(second);
+        is_received(&connection.answer());
+    }
+    let ended = OffsetDateTime::now_utc();
+    let story = gateway.finish();
+    for line in &story.lines {
+        let time = OffsetDateTime::parse(line["time"].as_str().unwrap(), &Rfc3339).unwrap();
+        let took = Duration::from_secs_f64(line["duration_s"].as_f64().unwrap());
+        // Two clocks are read for it, and a busy machine may come between.
+        assert!(time + took < ended + REST / 2, "{line}");
+    }
 }
 
 /// A client whose records the tests may cut.
