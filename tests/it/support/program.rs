@@ -153,6 +153,14 @@ impl Program {
             .unwrap()
     }
 
+    /// Bytes of memory that it has had at most.
+    pub(crate) fn memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.unwrap().trim().strip_suffix(" kB").unwrap();
+        kilobytes.parse::<usize>().unwrap() * 1024
+    }
+
     /// Its exit code; `None` where a signal ended it.
     pub(crate) fn end(mut self) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;
