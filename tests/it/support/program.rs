@@ -54,7 +54,19 @@ impl Place {
     }
 
     pub(crate) fn command_of(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
+        self.run(Command::new(program))
+    }
+
+    /// The same in a process in which a shell has done this before.
+    pub(crate) fn command_after(&self, shell: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", &format!("{shell} && exec \"$0\" \"$@\"")])
+            .arg(env!("CARGO_BIN_EXE_countersign"));
+        self.run(command)
+    }
+
+    fn run(&self, mut command: Command) -> Command {
         command
             .arg("run")
             .current_dir(self.folder.path())
