@@ -585,7 +585,8 @@ fn overhead_is_without_the_time_of_others() {
         .value(r#"countersign_request_duration_seconds_sum{outcome="forwarded",route="redox"}"#);
     let own = story.value(r#"countersign_overhead_seconds_sum{outcome="forwarded"}"#);
     let upstream = story.value(r#"countersign_upstream_response_seconds_sum{route="redox"}"#);
-    assert!(total >= 2.0 * slow.as_secs_f64(), "{total}");
+    // It may have seen the first byte somewhat after we had sent it.
+    assert!(total >= 1.5 * slow.as_secs_f64(), "{total}");
     assert!(
         upstream >= slow.as_secs_f64() && upstream < total,
         "{upstream}"
@@ -616,7 +617,7 @@ fn overhead_begins_when_a_request_has_its_turn() {
     let total = story
         .value(r#"countersign_request_duration_seconds_sum{outcome="forwarded",route="redox"}"#);
     let own = story.value(r#"countersign_overhead_seconds_sum{outcome="forwarded"}"#);
-    assert!(total >= 3.0 * slow.as_secs_f64(), "{total}");
+    assert!(total >= 2.5 * slow.as_secs_f64(), "{total}");
     assert!(own > 0.0 && own < slow.as_secs_f64() / 2.0, "{own}");
 }
 
