@@ -60,12 +60,16 @@ impl Record {
         peer: Peer,
         began: Instant,
     ) -> Self {
+        let met = Instant::now();
+        // The wall clock is asked now, and told as of the first byte of the head, which may have come long before.
+        let now = clock::wall();
+        let time = now.checked_sub(met.saturating_duration_since(began));
         Self {
             gateway: Rc::clone(gateway),
             snapshot: gateway.snapshot(),
             began,
-            met: Instant::now(),
-            time: clock::wall(),
+            met,
+            time: time.unwrap_or(now),
             peer,
             client: Client::direct(peer),
             request_id: gateway.next_request_id(),
@@ -265,6 +269,7 @@ impl Record {
         let decision = Decision {
             time: self.time,
             duration: end.duration,
+            ended: (self.began + end.duration).into_std(),
             request_id: std::mem::take(&mut self.request_id),
             listener: Arc::clone(listener),
             route: Arc::clone(self.snapshot.route_name(self.route)),

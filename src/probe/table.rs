@@ -60,13 +60,18 @@ fn line(step: &Step, colour: bool) -> String {
         colour,
     );
     let (sent, expected, seen) = (step.sent, step.expected, &step.seen);
-    let latency = step.latency.map_or_else(String::new, milliseconds);
+    let latency = step.latency.map_or_else(String::new, taken);
     let line = format!("{verdict}  {sent:SENT$}  {expected:EXPECTED$}  {seen:SEEN$} {latency:>7}");
     format!("{}\n", line.trim_end())
 }
 
-fn milliseconds(latency: Duration) -> String {
-    format!("{} ms", latency.as_millis())
+/// In seven columns at most, up to a day.
+fn taken(latency: Duration) -> String {
+    match latency.as_millis() {
+        milliseconds @ 0..10_000 => format!("{milliseconds} ms"),
+        10_000..999_950 => format!("{:.1} s", latency.as_secs_f64()),
+        _ => format!("{} s", latency.as_secs()),
+    }
 }
 
 fn painted(verdict: Verdict, text: &str, colour: bool) -> String {
@@ -130,4 +135,27 @@ fn summary(report: &Report, colour: bool) -> String {
         "{}: {steps} steps in {seconds:.1} s: {counted}",
         painted(verdict, word, colour)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A gateway may take as long as `--timeout` lets it, and the table stays as wide as it is.
+    #[test]
+    fn times_are_no_wider_than_their_column() {
+        let cases = [
+            (0, "0 ms"),
+            (9_999, "9999 ms"),
+            (10_000, "10.0 s"),
+            (19_561, "19.6 s"),
+            (999_949, "999.9 s"),
+            (999_950, "999 s"),
+            (86_400_000, "86400 s"),
+        ];
+        for (milliseconds, expected) in cases {
+            assert_eq!(taken(Duration::from_millis(milliseconds)), expected);
+            assert!(expected.len() <= 7, "{expected}");
+        }
+    }
 }

@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::cmp::Reverse;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Decisions that are kept: by each worker, so that the latest of all are among them.
 pub const DECISION_LIMIT: usize = 50;
@@ -19,6 +19,8 @@ pub struct Decision {
     pub time: SystemTime,
     /// Until its answer had ended.
     pub duration: Duration,
+    /// When its answer had ended, by a clock that nobody sets: decisions are in this order.
+    pub ended: Instant,
     /// Ours, never the sender's.
     pub request_id: String,
     /// Name of the listener.
@@ -69,7 +71,7 @@ impl Decisions {
         let read =
             |slot: &Mutex<Option<_>>| slot.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut decisions: Vec<Decision> = slots.filter_map(read).collect();
-        decisions.sort_by_key(|decision| Reverse(decision.time + decision.duration));
+        decisions.sort_by_key(|decision| Reverse(decision.ended));
         decisions.truncate(DECISION_LIMIT);
         decisions
     }
@@ -98,12 +100,17 @@ impl DecisionRing {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
+
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
     fn decision(second: u64) -> Decision {
         Decision {
             time: SystemTime::UNIX_EPOCH + Duration::from_secs(second),
             duration: Duration::from_millis(3),
+            ended: *START + Duration::from_secs(second),
             request_id: format!("{second:x}"),
             listener: "public".into(),
             route: "redox".into(),
@@ -154,12 +161,20 @@ mod tests {
     fn what_ended_last_comes_first() {
         let decisions = Decisions::default();
         let ring = decisions.ring();
+        let ended = |second| *START + Duration::from_secs(second);
         let slow = Decision {
             duration: Duration::from_secs(60),
+            ended: ended(61),
             ..decision(1)
         };
         ring.write(decision(2));
         ring.write(slow);
         assert_eq!(seconds(&decisions), [1, 2]);
+        // Somebody has set the wall clock back by some minutes.
+        ring.write(Decision {
+            ended: ended(62),
+            ..decision(0)
+        });
+        assert_eq!(seconds(&decisions), [0, 1, 2]);
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Answer, Backend, Connection, Http2, Message, PATIENCE, Recorded, Reply, tls_config,
+    Answer, Backend, Connection, Http2, Message, Nobody, PATIENCE, Recorded, Reply, tls_config,
 };
 
 /// What all markers begin with. The search is for this, so even a part of one is found.
@@ -168,13 +168,13 @@ fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 }
 
 impl Program {
-    fn start(format: &str, backend: SocketAddr, garbage: SocketAddr) -> Self {
+    fn start(format: &str, backend: SocketAddr, nobody: &Nobody, garbage: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let trusted = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         std::fs::write(folder.path().join("trusted.pem"), trusted.cert.pem()).unwrap();
         std::fs::write(folder.path().join("old"), EXPIRED).unwrap();
         std::fs::write(folder.path().join("key"), AUDIT_KEY).unwrap();
-        let file = configuration(format, backend, garbage, folder.path());
+        let file = configuration(format, backend, nobody, garbage, folder.path());
         std::fs::write(folder.path().join("gateway.yaml"), file).unwrap();
         let mut child = command(folder.path(), &["run"])
             .stdout(Stdio::piped())
@@ -223,21 +223,25 @@ impl Drop for Program {
     }
 }
 
-fn configuration(format: &str, backend: SocketAddr, garbage: SocketAddr, folder: &Path) -> String {
+fn configuration(
+    format: &str,
+    backend: SocketAddr,
+    nobody: &Nobody,
+    garbage: SocketAddr,
+    folder: &Path,
+) -> String {
     let folder = folder.display();
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
-    let closed = closed.local_addr().unwrap();
     let mut file = format!(
         "listeners:\n- {{ name: public, address: \"127.0.0.1:0\", tls: {{ self_signed: [localhost] }} }}\n\
          - {{ name: plain, address: \"127.0.0.1:0\", insecure_plaintext: true }}\n\
          admin: {{ address: \"127.0.0.1:0\" }}\nworkers: 1\nlog: {{ level: trace, format: {format} }}\n\
          audit: {{ file: \"{folder}/audit.jsonl\", key: {{ file: \"{folder}/key\" }} }}\n\
          limits: {{ body: 8KiB, header_bytes: 4KiB }}\n\
-         timeouts: {{ request_head: 200ms, request_body_idle: 200ms, connect: 100ms, response: 300ms }}\nroutes:\n"
+         timeouts: {{ response: 3s }}\nroutes:\n"
     );
     let routes = [
         ("/redox/*", format!("http://{backend}"), ""),
-        ("/closed", format!("http://{closed}"), ""),
+        ("/closed", nobody.url(), ""),
         ("/tls", format!("https://{garbage}"), ""),
         ("/silent", format!("http://{backend}"), "on_reject: close, "),
         (
@@ -546,7 +550,8 @@ fn garbage() -> SocketAddr {
 
 fn hunt(format: &str) {
     let backend = Backend::with(behaviour);
-    let program = Program::start(format, backend.address(), garbage());
+    let nobody = Nobody::new();
+    let program = Program::start(format, backend.address(), &nobody, garbage());
     let addresses = program.addresses();
     let count = play(addresses);
     assert!(

@@ -9,6 +9,8 @@ use crate::support::{Backend, Environment, Gateway, PATIENCE, Reply, TOKEN, text
 
 /// Longer than every timeout set here, shorter than every one that is not.
 const SOON: Duration = Duration::from_secs(5);
+/// How long a peer is waited for that does not read.
+const BRIEFLY: Duration = Duration::from_millis(500);
 /// Between two bytes of a peer that is slow, not silent.
 const TRICKLE: Duration = Duration::from_millis(40);
 
@@ -42,7 +44,7 @@ fn ends_silently(stream: &mut TcpStream) -> bool {
 #[test]
 fn a_handshake_has_one_deadline() {
     let backend = Backend::ok();
-    let gateway = Gateway::with(&backend, &timeouts("tls_handshake: 500ms"), "");
+    let gateway = Gateway::with(&backend, &timeouts("tls_handshake: 1s"), "");
     // A record head that announces 512 bytes of handshake, then some of them.
     let hello = [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[0; 100]].concat();
     for slow in [&[][..], &hello] {
@@ -156,7 +158,7 @@ fn a_head_has_one_deadline_over_http2() {
 #[test]
 fn an_idle_connection_is_left_without_a_word() {
     let backend = Backend::ok();
-    let gateway = Gateway::with(&backend, &timeouts("keep_alive: 400ms"), "");
+    let gateway = Gateway::with(&backend, &timeouts("keep_alive: 1s"), "");
     assert!(gateway.connect_plain().is_closed());
     assert!(gateway.connect().is_closed());
     let mut connection = gateway.connect();
@@ -204,11 +206,12 @@ fn a_body_must_not_pause() {
     );
 }
 
-/// A body that never pauses for long may take as long as it likes; one that is looked at may not.
+/// A body that never pauses for long may take as long as it likes; one that is looked at may not. All of its pauses
+/// together are longer than the timeout, each so much shorter that a busy machine does not make up for it.
 #[test]
 fn a_slow_body_is_no_pause() {
     let backend = Backend::ok();
-    let gateway = Gateway::with(&backend, &timeouts("request_body_idle: 400ms"), "");
+    let gateway = Gateway::with(&backend, &timeouts("request_body_idle: 3s"), "");
     let mut connection = gateway.connect();
     connection.send(format!(
         "POST /redox HTTP/1.1\r\nHost: a\r\n{}Content-Length: 5020\r\n\r\n",
@@ -216,7 +219,7 @@ fn a_slow_body_is_no_pause() {
     ));
     connection.send([b'x'; 5000]);
     for _ in 0..20 {
-        std::thread::sleep(TRICKLE);
+        std::thread::sleep(TRICKLE * 4);
         connection.send("x");
     }
     assert_eq!(connection.answer().status, 200);
@@ -269,11 +272,12 @@ fn a_connection_upstream_has_a_deadline() {
 #[test]
 fn an_answer_has_one_deadline() {
     let silent = Backend::with(|_| Reply::Hang);
-    let setting = timeouts("connect: 200ms, response: 600ms");
-    let gateway = Gateway::with(&silent, &setting, "");
+    let gateway = Gateway::with(&silent, &timeouts("response: 600ms"), "");
     let answer = gateway.connect().post(&token_line(), b"{}").answer();
     assert_eq!(answer.is_own().status, 504);
     assert_eq!(gateway.finish().outcomes(), [("error", "upstream_timeout")]);
+    // Long enough for the beginning of an answer to come in time.
+    let setting = timeouts("response: 2s");
     for head in [
         "Content-Length: 10\r\n\r\nabc",
         "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
@@ -293,15 +297,15 @@ fn an_answer_has_one_deadline() {
 
 const MUCH: usize = 32 * 1024 * 1024;
 
-/// A gateway that waits for half a second for a peer to read, and a backend that has much to say.
-fn wordy() -> (Backend, Gateway) {
+/// A gateway that waits for so long for a peer to read, and a backend that has much to say.
+fn wordy(stall: Duration) -> (Backend, Gateway) {
     let backend = Backend::with(|_| {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {MUCH}\r\n\r\n");
         Reply::Raw([head.into_bytes(), vec![b'x'; MUCH]].concat())
     });
     let text = text(&format!("http://{}", backend.address()), "", "");
     let gateway = Gateway::adjusted(&text, &Environment::default(), |compiled| {
-        compiled.server.send_stall = Duration::from_millis(500);
+        compiled.server.send_stall = stall;
     });
     (backend, gateway)
 }
@@ -313,7 +317,7 @@ fn ends(gateway: &Gateway) {
 
 #[test]
 fn a_sender_that_reads_nothing_is_left() {
-    let (_backend, gateway) = wordy();
+    let (_backend, gateway) = wordy(BRIEFLY);
     let mut plain = gateway.connect_plain();
     plain.post(&token_line(), b"{}");
     let mut tls = gateway.connect();
@@ -326,7 +330,7 @@ fn a_sender_that_reads_nothing_is_left() {
 /// Over HTTP/2 the socket may stay writable while the stream has no room.
 #[test]
 fn a_sender_that_opens_no_window_is_left() {
-    let (_backend, gateway) = wordy();
+    let (_backend, gateway) = wordy(BRIEFLY);
     let mut frames = Frames::connect(gateway.tls_address(), &[]);
     let head = block(&[
         (b":method", b"POST"),
@@ -342,14 +346,14 @@ fn a_sender_that_opens_no_window_is_left() {
     assert_eq!(gateway.finish().outcomes(), [("error", "client_closed")]);
 }
 
-/// A sender that reads slowly, but reads, gets everything.
+/// A sender that reads slowly, but reads, gets everything: its pauses together are longer than a peer is waited for.
 #[test]
 fn a_slow_reader_gets_all() {
-    let (_backend, gateway) = wordy();
+    let (_backend, gateway) = wordy(Duration::from_secs(3));
     let mut connection = gateway.connect_plain();
     connection.post(&format!("{}Connection: close\r\n", token_line()), b"{}");
     for _ in 0..8 {
-        std::thread::sleep(TRICKLE * 2);
+        std::thread::sleep(TRICKLE * 10);
         assert!(connection.take(2 * 1024 * 1024).is_some());
     }
     assert!(connection.rest().len() > MUCH / 4);
@@ -360,7 +364,7 @@ fn a_slow_reader_gets_all() {
 #[test]
 fn a_refused_sender_that_opens_no_window_is_left() {
     const INITIAL_WINDOW_SIZE: u16 = 4;
-    let (_backend, gateway) = wordy();
+    let (_backend, gateway) = wordy(BRIEFLY);
     let mut frames = Frames::connect(gateway.tls_address(), &[(INITIAL_WINDOW_SIZE, 0)]);
     let head = block(&[
         (b":method", b"POST"),

@@ -22,6 +22,16 @@ fn limited(setting: &str) -> (Backend, Gateway) {
     (backend, gateway)
 }
 
+/// How long this took when it took least. Nothing here may ever be held for a second; a busy machine may hold it once.
+fn at_best(mut what: impl FnMut()) -> Duration {
+    let took = (0..5).map(|_| {
+        let began = Instant::now();
+        what();
+        began.elapsed()
+    });
+    took.min().unwrap()
+}
+
 /// Statuses of wrong tokens, one after another on this connection.
 fn guess(connection: &mut Connection, times: usize) -> Vec<u16> {
     let status = |_| connection.post(WRONG, b"{}").answer().status;
@@ -40,19 +50,20 @@ fn the_answer_is_429_from_the_first_failure_over_the_burst() {
     assert_eq!(answer.is_own().value("retry-after"), Some("30"));
     // The connection is kept, and a valid token passes: on it, on another one, and as a challenge.
     assert_eq!(connection.post(&token_line(), b"{}").answer().status, 200);
-    let began = Instant::now();
-    assert_eq!(
-        gateway.connect().post(&token_line(), b"{}").answer().status,
-        200
-    );
+    let message = at_best(|| {
+        let answer = gateway.connect().post(&token_line(), b"{}").answer();
+        assert_eq!(answer.status, 200);
+    });
     let challenge =
         format!("GET /redox?challenge=abc&verification-token={TOKEN} HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!(gateway.connect().send(challenge).answer().status, 200);
+    let challenge = at_best(|| {
+        assert_eq!(gateway.connect().send(&challenge).answer().status, 200);
+    });
     assert!(
-        began.elapsed() < Duration::from_secs(1),
+        message.max(challenge) < Duration::from_secs(1),
         "a valid token waits"
     );
-    assert_eq!(backend.requests().len(), 2);
+    assert_eq!(backend.requests().len(), 6);
     gateway.wait_for_metric("countersign_failed_verification_sources 1");
     let story = gateway.finish();
     let series = |reason| {
@@ -62,6 +73,13 @@ fn the_answer_is_429_from_the_first_failure_over_the_burst() {
     };
     assert_eq!(story.value(&series("token_mismatch")), 3.0);
     assert_eq!(story.value(&series("rate_limited")), 1.0);
+}
+
+/// So many were refused for guessing too much.
+fn rate_limited(count: u32) -> String {
+    format!(
+        r#"countersign_rejected_requests_total{{reason="rate_limited",route="redox",sender="other"}} {count}"#
+    )
 }
 
 #[test]
@@ -172,34 +190,34 @@ fn behind_a_trusted_proxy_the_answer_does_not_wait() {
 #[test]
 fn who_does_not_wait_for_the_answer_was_refused() {
     let (_backend, gateway) = limited(LIMIT);
-    let mut connection = gateway.connect_plain();
-    guess(&mut connection, 3);
-    let began = Instant::now();
-    connection.post(WRONG, b"{}");
-    gateway.wait_for_metric(
-        r#"countersign_rejected_requests_total{reason="rate_limited",route="redox",sender="other"} 1"#,
-    );
-    assert!(began.elapsed() < Duration::from_secs(1), "counted late");
-    connection.reset();
+    guess(&mut gateway.connect_plain(), 3);
+    let mut refused = 0;
+    let took = at_best(|| {
+        let mut connection = gateway.connect_plain();
+        connection.post(WRONG, b"{}");
+        refused += 1;
+        gateway.wait_for_metric(&rate_limited(refused));
+        connection.reset();
+    });
+    assert!(took < Duration::from_secs(1), "counted late");
     let story = gateway.finish();
-    assert_eq!(story.outcomes().last(), Some(&("rejected", "rate_limited")));
-    assert_eq!(story.sum("countersign_rejected_requests_total{"), 4.0);
+    assert_eq!(story.outcomes()[3..], [("rejected", "rate_limited"); 5]);
+    assert_eq!(story.sum("countersign_rejected_requests_total{"), 8.0);
 }
 
 #[test]
 fn a_drain_releases_what_is_held() {
-    let (_backend, gateway) = limited(LIMIT);
-    let mut connection = gateway.connect_plain();
-    guess(&mut connection, 3);
-    let began = Instant::now();
-    connection.post(WRONG, b"{}");
-    gateway.wait_for_metric(
-        r#"countersign_rejected_requests_total{reason="rate_limited",route="redox",sender="other"} 1"#,
-    );
-    gateway.stop(Stop::Drain);
-    assert_eq!(connection.answer().status, 429);
-    assert!(began.elapsed() < Duration::from_secs(1), "a drain waits");
-    gateway.finish();
+    let took = at_best(|| {
+        let (_backend, gateway) = limited(LIMIT);
+        let mut connection = gateway.connect_plain();
+        guess(&mut connection, 3);
+        connection.post(WRONG, b"{}");
+        gateway.wait_for_metric(&rate_limited(1));
+        gateway.stop(Stop::Drain);
+        assert_eq!(connection.answer().status, 429);
+        gateway.finish();
+    });
+    assert!(took < Duration::from_secs(1), "a drain waits");
 }
 
 /// A flood over the limit takes nothing from who has a valid token, whatever the protocol.

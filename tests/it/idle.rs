@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use countersign::server::Stop;
 use rustls::{ClientConnection, Stream};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::support::{
     Answer, Backend, Connection, Gateway, Message, PATIENCE, Reply, TOKEN, tls_config,
@@ -202,6 +204,29 @@ fn a_head_that_begins_after_a_rest_has_its_deadline() {
     assert_eq!(story.outcomes(), [forwarded, rejected, forwarded, rejected]);
 }
 
+/// What a line tells of a request begins with its first byte: the time, as the duration.
+#[test]
+fn a_head_that_comes_slowly_began_when_it_began() {
+    let backend = Backend::ok();
+    let gateway = Gateway::before(&backend);
+    let request = request("{}");
+    let (first, second) = request.split_at(30);
+    for mut connection in both(&gateway) {
+        connection.send(first);
+        rest();
+        connection.send(second);
+        is_received(&connection.answer());
+    }
+    let ended = OffsetDateTime::now_utc();
+    let story = gateway.finish();
+    for line in &story.lines {
+        let time = OffsetDateTime::parse(line["time"].as_str().unwrap(), &Rfc3339).unwrap();
+        let took = Duration::from_secs_f64(line["duration_s"].as_f64().unwrap());
+        // Two clocks are read for it, and a busy machine may come between.
+        assert!(time + took < ended + REST / 2, "{line}");
+    }
+}
+
 /// A client whose records the tests may cut.
 struct Cutter {
     socket: TcpStream,
@@ -282,7 +307,8 @@ fn half_a_record_does_not_keep_a_connection_alive() {
 #[test]
 fn an_idle_connection_ends_when_its_time_is_up() {
     let backend = Backend::ok();
-    let gateway = Gateway::with(&backend, "timeouts: { keep_alive: 1s }", "");
+    // Much longer than a rest: the request after it has to come in time.
+    let gateway = Gateway::with(&backend, "timeouts: { keep_alive: 2s }", "");
     let mut connections = both(&gateway);
     for used in [false, true] {
         if used {
@@ -302,7 +328,10 @@ fn an_idle_connection_ends_when_its_time_is_up() {
     assert!(connection.is_closed());
     // Less what the answer took to come here.
     let took = began.elapsed();
-    assert!(took > Duration::from_millis(800) && took < SOON, "{took:?}");
+    assert!(
+        took > Duration::from_millis(1800) && took < SOON,
+        "{took:?}"
+    );
     let story = gateway.finish();
     let idle = |listener: &str| {
         let series = "countersign_connections_closed_total";
@@ -440,7 +469,7 @@ fn waiting_for_an_answer_is_no_rest() {
         rest();
         Reply::Ok("received")
     });
-    let gateway = Gateway::with(&backend, "timeouts: { keep_alive: 400ms }", "");
+    let gateway = Gateway::with(&backend, "timeouts: { keep_alive: 600ms }", "");
     for connect in [Gateway::connect_plain, Gateway::connect] {
         let mut connection = connect(&gateway);
         connection.send([request("1"), request("2")].concat());

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -207,7 +208,12 @@ fn a_successor_takes_over_without_a_refused_connection() {
         "timeouts: { drain_delay: 200ms }",
     ));
     let copy = place.path("countersign");
-    std::fs::copy(env!("CARGO_BIN_EXE_countersign"), &copy).unwrap();
+    // By another process: what this one has open for writing, the children of other tests have open too until they
+    // become a program of their own, and no file can be run while somebody may write to it.
+    let copied = Command::new("cp")
+        .args([Path::new(env!("CARGO_BIN_EXE_countersign")), &copy])
+        .status();
+    assert!(copied.unwrap().success());
     let mut command = place.command_of(&copy);
     // The successor's log goes on in the same pipe.
     let program = Program::start(&mut command);
@@ -293,18 +299,7 @@ fn requests_in_flight_outlive_the_take_over() {
 fn a_lack_of_descriptors_ends_nothing() {
     let backend = Backend::ok();
     let place = Place::new(&configuration(&backend, &[], "failed_verifications: off"));
-    let program = place.path("limited");
-    let text = format!(
-        "#!/bin/sh\nulimit -n 140\nexec {} \"$@\"\n",
-        env!("CARGO_BIN_EXE_countersign")
-    );
-    std::fs::write(&program, text).unwrap();
-    std::fs::set_permissions(
-        &program,
-        std::os::unix::fs::PermissionsExt::from_mode(0o700),
-    )
-    .unwrap();
-    let program = Program::start(&mut place.command_of(&program));
+    let program = Program::start(&mut place.command_after("ulimit -n 140"));
     let mut inside = Connection::plain(program.plain);
     assert_eq!(inside.post(&token_line(), b"{}").answer().status, 200);
     // Far more than there are descriptors for.

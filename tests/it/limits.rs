@@ -9,7 +9,8 @@ use hyper::body::Frame;
 
 use crate::support::frames::{END_HEADERS, END_STREAM, Frames, HEADERS, RST_STREAM, block};
 use crate::support::{
-    Backend, CHALLENGE, Environment, Gateway, PATIENCE, Reply, TOKEN, http2_post, text,
+    Backend, CHALLENGE, Environment, Gateway, PATIENCE, Place, Program, Reply, TOKEN, http2_post,
+    text,
 };
 
 fn token_line() -> String {
@@ -357,14 +358,8 @@ fn a_refusal_of_a_small_request_keeps_its_connection() {
     }
 }
 
-/// The peak of this process's own memory, which holds the gateway, its senders and the backend.
-fn resident() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
-    pages * 4096
-}
-
-/// 50 uploads of 8 MiB towards a backend that does not read: were they held, they would be 400 MB.
+/// 50 uploads of 8 MiB towards a backend that does not read: were they held, they would be 400 MB. In a process of its
+/// own, whose memory is the gateway's alone.
 #[test]
 fn uploads_to_a_slow_backend_are_not_held() {
     let (release, released) = channel::<()>();
@@ -373,12 +368,17 @@ fn uploads_to_a_slow_backend_are_not_held() {
         let _ = released.lock().unwrap().recv_timeout(PATIENCE);
         Reply::Raw(Vec::new())
     });
-    let gateway = Gateway::before(&backend);
-    let before = resident();
+    let place = Place::new(&text(
+        &format!("http://{}", backend.address()),
+        "log: { format: json }",
+        "",
+    ));
+    let gateway = Program::start(&mut place.command());
+    let before = gateway.memory();
     let mut sockets = Vec::new();
     let piece = vec![b'x'; 64 * 1024];
     for _ in 0..50 {
-        let mut socket = std::net::TcpStream::connect(gateway.plain_address()).unwrap();
+        let mut socket = std::net::TcpStream::connect(gateway.plain).unwrap();
         let head = format!(
             "POST /redox HTTP/1.1\r\nHost: a\r\n{}Content-Length: {}\r\n\r\n",
             token_line(),
@@ -396,7 +396,7 @@ fn uploads_to_a_slow_backend_are_not_held() {
         }
         sockets.push(socket);
     }
-    let grown = resident().saturating_sub(before);
+    let grown = gateway.memory().saturating_sub(before);
     assert!(grown < 100 * MEGABYTE, "{} MiB", grown / MEGABYTE);
     drop(release);
 }

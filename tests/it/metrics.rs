@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use countersign::server::Stop;
 
 use crate::support::{
-    Answer, Backend, CHALLENGE, Connection, Environment, Gateway, Message, Protocol, Reply, Step,
-    TOKEN,
+    Answer, Backend, CHALLENGE, Connection, Environment, Gateway, Message, Nobody, Protocol, Reply,
+    Step, TOKEN,
 };
 
 type Set = BTreeSet<String>;
@@ -159,12 +159,6 @@ fn documented() -> BTreeMap<String, Family> {
     families
 }
 
-/// Nothing listens there. Both at once, so that they differ.
-fn closed() -> [SocketAddr; 2] {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap())
-}
-
 /// One of everything that has series of its own.
 fn everything(backend: &Backend, dead: [SocketAddr; 2], folder: &Path) -> String {
     let (up, [down, gone]) = (backend.address(), dead);
@@ -224,12 +218,14 @@ struct Site {
     slow: String,
     /// Of the audit trail.
     _folder: tempfile::TempDir,
+    _nobody: [Nobody; 2],
 }
 
 impl Site {
     fn new(backend: &Backend, redox: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let dead = closed();
+        let nobody = [Nobody::new(), Nobody::new()];
+        let dead = nobody.each_ref().map(Nobody::address);
         let text = everything(backend, dead, folder.path());
         let text = text.replace("path: /redox\n", &format!("path: {redox}\n"));
         let gateway = Gateway::from_text(&text, &Environment::default());
@@ -241,6 +237,7 @@ impl Site {
             gone: name(dead[1]),
             slow: name(backend.address()),
             _folder: folder,
+            _nobody: nobody,
         };
         for endpoint in [&site.main, &site.slow] {
             site.gateway.wait_for_metric(&format!(
@@ -567,7 +564,8 @@ fn every_number_moves_by_real_traffic() {
 /// The clock of `overhead_seconds` stands still while others are waited for.
 #[test]
 fn overhead_is_without_the_time_of_others() {
-    let slow = std::time::Duration::from_millis(300);
+    // Half of it is left to a busy machine.
+    let slow = std::time::Duration::from_secs(1);
     let backend = Backend::with(move |_| {
         std::thread::sleep(slow);
         Reply::Ok("received")
@@ -587,7 +585,8 @@ fn overhead_is_without_the_time_of_others() {
         .value(r#"countersign_request_duration_seconds_sum{outcome="forwarded",route="redox"}"#);
     let own = story.value(r#"countersign_overhead_seconds_sum{outcome="forwarded"}"#);
     let upstream = story.value(r#"countersign_upstream_response_seconds_sum{route="redox"}"#);
-    assert!(total >= 2.0 * slow.as_secs_f64(), "{total}");
+    // It may have seen the first byte somewhat after we had sent it.
+    assert!(total >= 1.5 * slow.as_secs_f64(), "{total}");
     assert!(
         upstream >= slow.as_secs_f64() && upstream < total,
         "{upstream}"
@@ -598,7 +597,8 @@ fn overhead_is_without_the_time_of_others() {
 /// Nor does it run while a head is on its way, or while the request before has its turn.
 #[test]
 fn overhead_begins_when_a_request_has_its_turn() {
-    let slow = std::time::Duration::from_millis(300);
+    // Half of it is left to a busy machine.
+    let slow = std::time::Duration::from_secs(1);
     let backend = Backend::with(move |_| {
         std::thread::sleep(slow);
         Reply::Ok("received")
@@ -617,7 +617,7 @@ fn overhead_begins_when_a_request_has_its_turn() {
     let total = story
         .value(r#"countersign_request_duration_seconds_sum{outcome="forwarded",route="redox"}"#);
     let own = story.value(r#"countersign_overhead_seconds_sum{outcome="forwarded"}"#);
-    assert!(total >= 3.0 * slow.as_secs_f64(), "{total}");
+    assert!(total >= 2.5 * slow.as_secs_f64(), "{total}");
     assert!(own > 0.0 && own < slow.as_secs_f64() / 2.0, "{own}");
 }
 

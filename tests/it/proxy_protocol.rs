@@ -94,7 +94,7 @@ fn is_left(gateway: &Gateway, tls: bool, pieces: &[&[u8]]) -> bool {
 #[test]
 fn without_a_header_nobody_gets_in() {
     let backend = Backend::ok();
-    let gateway = gateway(&backend, "timeouts: { tls_handshake: 500ms }", &[], 10);
+    let gateway = gateway(&backend, "timeouts: { tls_handshake: 1s }", &[], 10);
     let long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(92));
     let cases: [(&str, &[u8]); 6] = [
         ("malformed", b"POST /redox HTTP/1.1\r\nHost: a\r\n\r\n"),

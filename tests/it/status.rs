@@ -12,8 +12,8 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::support::{
-    Answer, Backend, CHALLENGE, Connection, Environment, Gateway, OLD_TOKEN, PATIENCE, Reply,
-    TOKEN, now, text,
+    Answer, Backend, CHALLENGE, Connection, Environment, Gateway, Nobody, OLD_TOKEN, PATIENCE,
+    Reply, TOKEN, now, text,
 };
 
 fn request(address: SocketAddr, method: &str, path: &str, host: &str) -> Connection {
@@ -600,13 +600,11 @@ fn ends_that_come_near_are_told() {
 
 #[test]
 fn addresses_that_refuse_are_told() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let nobody = Nobody::new();
     let backend = Backend::ok();
     let upstream = format!(
-        "upstream: {{ urls: [\"http://{closed}\", \"http://{}\"], connect_retry: 0s, keep_alive: off }}",
+        "upstream: {{ urls: [\"{}\", \"http://{}\"], connect_retry: 0s, keep_alive: off }}",
+        nobody.url(),
         backend.address()
     );
     let gateway = Gateway::with(&backend, "", &upstream);
@@ -627,13 +625,11 @@ fn addresses_that_refuse_are_told() {
 
 #[test]
 fn health_checks_show() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let nobody = Nobody::new();
     let backend = Backend::ok();
     let upstream = format!(
-        "path: /redox\nupstream: {{ urls: [\"http://{closed}\", \"http://{}\"], health_check: {{ path: /health, interval: 100ms, timeout: 100ms, fall: 1 }} }}",
+        "path: /redox\nupstream: {{ urls: [\"{}\", \"http://{}\"], health_check: {{ path: /health, interval: 100ms, timeout: 5s, fall: 1 }} }}",
+        nobody.url(),
         backend.address()
     );
     let gateway = Gateway::with(&backend, "", &upstream);

@@ -11,7 +11,9 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::support::{Backend, Environment, Gateway, PATIENCE, Reply, TOKEN, http2_post, text};
+use crate::support::{
+    Backend, Environment, Gateway, Nobody, PATIENCE, Reply, TOKEN, http2_post, text,
+};
 
 fn token_line() -> String {
     format!("verification-token: {TOKEN}\r\n")
@@ -40,12 +42,6 @@ fn upstream(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
     url
 }
 
-/// An address that refuses connections.
-fn dead() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
-}
-
 fn read_request(stream: &mut impl Read) -> Vec<u8> {
     let mut request = Vec::new();
     let mut bytes = [0; 4096];
@@ -62,7 +58,8 @@ const FINE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine";
 
 #[test]
 fn nobody_there_is_a_502() {
-    let gateway = Gateway::towards(&dead(), "", "");
+    let nobody = Nobody::new();
+    let gateway = Gateway::towards(&nobody.url(), "", "");
     let mut connection = gateway.connect();
     // The connection is kept: a sender that tries again during an outage needs no new handshake.
     for body in [2, 10_000, 60_000] {
@@ -222,7 +219,8 @@ fn another_address_is_tried_only_while_connecting() {
             alive.address()
         )
     };
-    let gateway = Gateway::towards("", "", &urls(&dead()));
+    let nobody = Nobody::new();
+    let gateway = Gateway::towards("", "", &urls(&nobody.url()));
     assert_eq!(
         gateway.connect().post(&token_line(), b"{}").answer().status,
         200

@@ -6,8 +6,8 @@ use std::io::Write;
 use std::net::TcpListener;
 
 use crate::support::{
-    Answer, Backend, CHALLENGE, Environment, Gateway, Message, OLD_TOKEN, Protocol, Reply, Story,
-    TOKEN, now, text,
+    Answer, Backend, CHALLENGE, Environment, Gateway, Message, Nobody, OLD_TOKEN, Protocol, Reply,
+    Story, TOKEN, now, text,
 };
 
 /// Its digest is in [`VERIFY`], with an end in the past.
@@ -770,17 +770,17 @@ fn upstreams_without_a_usable_answer() {
 #[test]
 fn an_upstream_that_cannot_be_reached() {
     for (protocol, tls) in Protocol::BOTH.into_iter().zip([false, true]) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
+        let nobody = Nobody::new();
         let (url, kind) = if tls {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
             std::thread::spawn(move || {
                 let (mut socket, _) = listener.accept().unwrap();
                 socket.write_all(b"220 no TLS here\r\n").unwrap();
             });
             (format!("https://{address}"), "tls")
         } else {
-            drop(listener);
-            (format!("http://{address}"), "refused")
+            (nobody.url(), "refused")
         };
         // Any certificate makes a trust store.
         let trusted = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();

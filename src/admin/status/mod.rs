@@ -210,6 +210,7 @@ mod tests {
         decisions.ring().write(Decision {
             time: now,
             duration: Duration::from_millis(1),
+            ended: std::time::Instant::now(),
             request_id: HOSTILE.to_owned(),
             listener: HOSTILE.into(),
             route: HOSTILE.into(),

@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 /// 9999-12-31T23:59:59Z, the last second that RFC 3339 can tell.
@@ -35,9 +34,13 @@ impl Moment {
         self.seconds().saturating_sub(earlier.seconds())
     }
 
+    /// As `2026-11-25T19:24:53.000120Z`: with six digits, as access lines tell it, also where the last of them are zeros.
     pub(super) fn rfc3339(self) -> String {
+        let form = format_description!(
+            "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z"
+        );
         self.utc()
-            .and_then(|time| time.format(&Rfc3339).ok())
+            .and_then(|time| time.format(form).ok())
             .unwrap_or_default()
     }
 
@@ -143,7 +146,27 @@ mod tests {
         assert_eq!(moment.date_and_time(), "2026-09-21 14:13:20");
         assert_eq!(moment.clock(), "14:13:20.123");
         assert_eq!(moment.date(), "2026-09-21");
-        assert_eq!(Moment::at(u64::MAX).rfc3339(), "9999-12-31T23:59:59Z");
+        assert_eq!(
+            Moment::at(u64::MAX).rfc3339(),
+            "9999-12-31T23:59:59.000000Z"
+        );
+    }
+
+    /// As text they are in the order of time, and one is found again in the access log.
+    #[test]
+    fn moments_for_programs_are_of_one_length() {
+        let told =
+            |micros| Moment::new(SystemTime::UNIX_EPOCH + Duration::from_micros(micros)).rfc3339();
+        let stamps = [
+            1_790_000_000_000_000,
+            1_790_000_000_000_001,
+            1_790_000_000_226_000,
+            1_790_000_000_226_245,
+            1_790_000_000_226_720,
+        ]
+        .map(told);
+        assert!(stamps.is_sorted(), "{stamps:?}");
+        assert!(stamps.iter().all(|stamp| stamp.len() == 27), "{stamps:?}");
     }
 
     #[test]

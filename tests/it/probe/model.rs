@@ -270,11 +270,17 @@ impl Connection<'_> {
 
     fn fill(&mut self, stream: &mut impl Read) -> Result<(), Broken> {
         let mut bytes = [0; 16 * 1024];
+        let before = self.read.len();
         match stream.read(&mut bytes) {
             Ok(count) if count > 0 => self.read.extend_from_slice(&bytes[..count]),
             _ => return Err(Broken::End),
         }
-        if String::from_utf8_lossy(&self.read).contains(TOKEN) {
+        // Only in what is new, and where that may end what came before: all of a megabyte for each piece takes seconds.
+        let new = &self.read[before.saturating_sub(TOKEN.len() - 1)..];
+        if new
+            .windows(TOKEN.len())
+            .any(|part| part == TOKEN.as_bytes())
+        {
             self.seen.token.store(true, Ordering::Relaxed);
         }
         Ok(())
@@ -287,10 +293,13 @@ impl Connection<'_> {
         } else {
             HEAD_CAP
         };
+        let mut looked = 0;
         let end = loop {
-            if let Some(end) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
-                break end;
+            let mut fours = self.read[looked..].windows(4);
+            if let Some(end) = fours.position(|four| four == b"\r\n\r\n") {
+                break looked + end;
             }
+            looked = self.read.len().saturating_sub(3);
             if self.read.len() > cap {
                 return Err(Broken::Refuse(431));
             }

@@ -10,6 +10,7 @@ use rustls_pki_types::CertificateDer;
 use super::flaw::Flaw;
 use super::model::Model;
 use super::{check_form, probe, step, with};
+use crate::support::Nobody;
 
 /// So short that a test can wait for it.
 const TIMEOUT: Duration = Duration::from_millis(200);
@@ -34,12 +35,11 @@ fn report(url: &str, address: SocketAddr) -> Report {
 
 #[test]
 fn where_nobody_listens_the_rest_is_skipped() {
-    // Bound, and gone again: nobody has the port.
-    let address = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let report = run(&probe(address, Model::with(Flaw::None).authority.clone()));
+    let nobody = Nobody::new();
+    let report = run(&probe(
+        nobody.address(),
+        Model::with(Flaw::None).authority.clone(),
+    ));
     check_form(&report);
     assert_eq!(with(&report, Verdict::Wrong), ["tcp"].into());
     assert_eq!(step(&report, "tcp").seen, "refused");

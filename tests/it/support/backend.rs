@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use super::PATIENCE;
+use super::{Nobody, PATIENCE};
 
 /// A request as it stood on the wire.
 #[derive(Clone, Debug)]
@@ -105,12 +105,13 @@ impl Backend {
 
     /// Answers as `behaviour` says.
     pub(crate) fn with(behaviour: impl Fn(&Recorded) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start(LOOPBACK, Box::new(behaviour), false)
+        Self::start(Box::new(behaviour), false)
     }
 
-    /// Answers 200 to everything, at this address.
-    pub(crate) fn at(address: SocketAddr) -> Self {
-        Self::start(address, Box::new(|_| Reply::Ok("received")), false)
+    /// Answers 200 to everything, where there was nobody before.
+    pub(crate) fn instead_of(nobody: Nobody) -> Self {
+        let behaviour: Box<Behaviour> = Box::new(|_| Reply::Ok("received"));
+        Self::serve(nobody.listen(), behaviour, false, None)
     }
 
     /// Answers 200 to everything, and counts how many connections are open at most.
@@ -122,11 +123,12 @@ impl Backend {
 
     /// The same, before the body has been read.
     pub(crate) fn early(behaviour: impl Fn(&Recorded) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start(LOOPBACK, Box::new(behaviour), true)
+        Self::start(Box::new(behaviour), true)
     }
 
-    fn start(address: SocketAddr, behaviour: Box<Behaviour>, early: bool) -> Self {
-        Self::serve(TcpListener::bind(address).unwrap(), behaviour, early, None)
+    fn start(behaviour: Box<Behaviour>, early: bool) -> Self {
+        let listener = TcpListener::bind(LOOPBACK).unwrap();
+        Self::serve(listener, behaviour, early, None)
     }
 
     fn serve(

@@ -8,6 +8,7 @@ mod exchange;
 mod faults;
 pub(crate) mod frames;
 mod gateway;
+mod nobody;
 mod program;
 pub(crate) mod readings;
 mod sender;
@@ -16,6 +17,7 @@ pub(crate) use backend::{Backend, Recorded, Reply, Step};
 pub(crate) use exchange::{Message, Protocol};
 pub(crate) use faults::{End, FAULTS, Fault};
 pub(crate) use gateway::{Environment, Gateway, Story, now, text};
+pub(crate) use nobody::Nobody;
 pub(crate) use program::{Left, Place, Program};
 pub(crate) use sender::{Answer, Connection, Http2, http2_post, tls_config};
 

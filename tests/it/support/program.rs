@@ -54,7 +54,19 @@ impl Place {
     }
 
     pub(crate) fn command_of(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
+        self.run(Command::new(program))
+    }
+
+    /// The same in a process in which a shell has done this before.
+    pub(crate) fn command_after(&self, shell: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", &format!("{shell} && exec \"$0\" \"$@\"")])
+            .arg(env!("CARGO_BIN_EXE_countersign"));
+        self.run(command)
+    }
+
+    fn run(&self, mut command: Command) -> Command {
         command
             .arg("run")
             .current_dir(self.folder.path())
@@ -151,6 +163,14 @@ impl Program {
         line.unwrap_or_else(|| panic!("no {series} in {text}"))
             .parse()
             .unwrap()
+    }
+
+    /// Bytes of memory that it has had at most.
+    pub(crate) fn memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.unwrap().trim().strip_suffix(" kB").unwrap();
+        kilobytes.parse::<usize>().unwrap() * 1024
     }
 
     /// Its exit code; `None` where a signal ended it.
