@@ -74,14 +74,29 @@ class Processes:
             process.wait()
 
 
+class Ports:
+    """Ports of loopback that nobody else is given as long as this lives: held by sockets that do not listen, beside which
+    servers get (SO_REUSEADDR). So what was stopped finds its port free when it starts again."""
+
+    def __init__(self):
+        self.held = []
+
+    def one(self):
+        held = socket.socket()
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        self.held.append(held)
+        return held.getsockname()[1]
+
+
 class Backend:
     """A legacy system. `answer` is what it says to the message of a number: a status and how long it takes."""
 
-    def __init__(self):
+    def __init__(self, port):
         self.answer = lambda number: (200, 0)
         self.number = 0
         self.server = None
-        self.port = 0
+        self.port = port
         self.begin()
 
     def begin(self):
@@ -113,7 +128,6 @@ class Backend:
 
         http.server.ThreadingHTTPServer.daemon_threads = True
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
-        self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def end(self):
@@ -124,13 +138,15 @@ class Backend:
 class Gateway:
     """One process of the program, with a folder, a backend and a route of its own."""
 
-    def __init__(self, stage, namespace, name="gateway", folder=None, tokens=None, more="", next_token=None, health_check=""):
+    def __init__(
+        self, stage, namespace, name="gateway", folder=None, tokens=None, more="", next_token=None, health_check="", ports=(0, 0)
+    ):
         self.stage = stage
         self.namespace = namespace
         self.folder = folder or stage.folder / namespace
         self.folder.mkdir(exist_ok=True)
         self.name = name
-        self.backend = Backend()
+        self.backend = Backend(stage.ports.one())
         self.token = secrets.token_hex(32)
         self.tokens = tokens or 'tokens: [{ id: "2026-11", file: token }]'
         self.more = more
@@ -142,7 +158,7 @@ class Gateway:
             self.secret("next", next_token)
         self.file = self.folder / f"{name}.yaml"
         self.log = self.folder / f"{name}.log"
-        self.port = self.admin = 0
+        self.port, self.admin = ports
         self.process = None
         self.write()
         self.start()
@@ -185,7 +201,6 @@ routes:
         self.file.write_text(text or self.text(), encoding="utf-8")
 
     def start(self):
-        """Starts it, on the ports of the last time where there was one."""
         self.log.write_bytes(b"")
         self.process = self.stage.processes.start([self.stage.program, "run", "-c", str(self.file)], self.log)
         lines = wait_until(f"{self.namespace}: the gateway listens", self.listening, 60)
@@ -247,8 +262,7 @@ class Prometheus:
             f"scrape_configs:\n  - job_name: countersign\n    static_configs:\n{targets}",
             encoding="utf-8",
         )
-        with socket.create_server(("127.0.0.1", 0)) as found:
-            self.port = found.getsockname()[1]
+        self.port = stage.ports.one()
         stage.processes.start(
             [
                 "prometheus",
@@ -302,6 +316,7 @@ class Stage:
     def __init__(self, program, folder):
         self.program = program
         self.folder = folder
+        self.ports = Ports()
         self.processes = Processes()
         self.gateways = []
         self.fast = self.day = None
