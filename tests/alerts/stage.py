@@ -14,6 +14,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -59,14 +60,21 @@ class Processes:
 
     def __init__(self):
         self.running = []
+        self.ended = False
+        # Taken again by a signal that comes while it is held.
+        self.lock = threading.RLock()
 
     def start(self, command, log):
-        with open(log, "ab") as file:
+        with self.lock, open(log, "ab") as file:
+            if self.ended:
+                raise Failed(f"{command[0]} is started when all is over")
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
-        self.running.append(process)
-        return process
+            self.running.append(process)
+            return process
 
     def end(self):
+        with self.lock:
+            self.ended = True
         for process in self.running:
             if process.poll() is None:
                 process.kill()
@@ -334,6 +342,27 @@ class Stage:
                 with contextlib.suppress(OSError):
                     prometheus.look()
             time.sleep(LOOK)
+
+
+@contextlib.contextmanager
+def set_up():
+    """The stage, in a folder that goes at the end; whatever was started ends with it, also when we are told to end."""
+    with tempfile.TemporaryDirectory() as folder:
+        stage = Stage(str(program()), pathlib.Path(folder))
+
+        def leave(number, _):
+            # At once: threads may be in the middle of minutes, for which an orderly end would wait.
+            stage.processes.end()
+            shutil.rmtree(folder, ignore_errors=True)
+            os._exit(128 + number)
+
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, leave)
+        try:
+            yield stage
+        finally:
+            stage.over.set()
+            stage.processes.end()
 
 
 def expect(what, expected, found):
