@@ -14,6 +14,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -59,14 +60,21 @@ class Processes:
 
     def __init__(self):
         self.running = []
+        self.ended = False
+        # Taken again by a signal that comes while it is held.
+        self.lock = threading.RLock()
 
     def start(self, command, log):
-        with open(log, "ab") as file:
+        with self.lock, open(log, "ab") as file:
+            if self.ended:
+                raise Failed(f"{command[0]} is started when all is over")
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
-        self.running.append(process)
-        return process
+            self.running.append(process)
+            return process
 
     def end(self):
+        with self.lock:
+            self.ended = True
         for process in self.running:
             if process.poll() is None:
                 process.kill()
@@ -74,14 +82,29 @@ class Processes:
             process.wait()
 
 
+class Ports:
+    """Ports of loopback that nobody else is given as long as this lives: held by sockets that do not listen, beside which
+    servers get (SO_REUSEADDR). So what was stopped finds its port free when it starts again."""
+
+    def __init__(self):
+        self.held = []
+
+    def one(self):
+        held = socket.socket()
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        self.held.append(held)
+        return held.getsockname()[1]
+
+
 class Backend:
     """A legacy system. `answer` is what it says to the message of a number: a status and how long it takes."""
 
-    def __init__(self):
+    def __init__(self, port):
         self.answer = lambda number: (200, 0)
         self.number = 0
         self.server = None
-        self.port = 0
+        self.port = port
         self.begin()
 
     def begin(self):
@@ -113,7 +136,6 @@ class Backend:
 
         http.server.ThreadingHTTPServer.daemon_threads = True
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
-        self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def end(self):
@@ -124,13 +146,15 @@ class Backend:
 class Gateway:
     """One process of the program, with a folder, a backend and a route of its own."""
 
-    def __init__(self, stage, namespace, name="gateway", folder=None, tokens=None, more="", next_token=None, health_check=""):
+    def __init__(
+        self, stage, namespace, name="gateway", folder=None, tokens=None, more="", next_token=None, health_check="", ports=(0, 0)
+    ):
         self.stage = stage
         self.namespace = namespace
         self.folder = folder or stage.folder / namespace
         self.folder.mkdir(exist_ok=True)
         self.name = name
-        self.backend = Backend()
+        self.backend = Backend(stage.ports.one())
         self.token = secrets.token_hex(32)
         self.tokens = tokens or 'tokens: [{ id: "2026-11", file: token }]'
         self.more = more
@@ -142,7 +166,7 @@ class Gateway:
             self.secret("next", next_token)
         self.file = self.folder / f"{name}.yaml"
         self.log = self.folder / f"{name}.log"
-        self.port = self.admin = 0
+        self.port, self.admin = ports
         self.process = None
         self.write()
         self.start()
@@ -185,7 +209,6 @@ routes:
         self.file.write_text(text or self.text(), encoding="utf-8")
 
     def start(self):
-        """Starts it, on the ports of the last time where there was one."""
         self.log.write_bytes(b"")
         self.process = self.stage.processes.start([self.stage.program, "run", "-c", str(self.file)], self.log)
         lines = wait_until(f"{self.namespace}: the gateway listens", self.listening, 60)
@@ -247,8 +270,7 @@ class Prometheus:
             f"scrape_configs:\n  - job_name: countersign\n    static_configs:\n{targets}",
             encoding="utf-8",
         )
-        with socket.create_server(("127.0.0.1", 0)) as found:
-            self.port = found.getsockname()[1]
+        self.port = stage.ports.one()
         stage.processes.start(
             [
                 "prometheus",
@@ -302,6 +324,7 @@ class Stage:
     def __init__(self, program, folder):
         self.program = program
         self.folder = folder
+        self.ports = Ports()
         self.processes = Processes()
         self.gateways = []
         self.fast = self.day = None
@@ -319,6 +342,27 @@ class Stage:
                 with contextlib.suppress(OSError):
                     prometheus.look()
             time.sleep(LOOK)
+
+
+@contextlib.contextmanager
+def set_up():
+    """The stage, in a folder that goes at the end; whatever was started ends with it, also when we are told to end."""
+    with tempfile.TemporaryDirectory() as folder:
+        stage = Stage(str(program()), pathlib.Path(folder))
+
+        def leave(number, _):
+            # At once: threads may be in the middle of minutes, for which an orderly end would wait.
+            stage.processes.end()
+            shutil.rmtree(folder, ignore_errors=True)
+            os._exit(128 + number)
+
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, leave)
+        try:
+            yield stage
+        finally:
+            stage.over.set()
+            stage.processes.end()
 
 
 def expect(what, expected, found):
