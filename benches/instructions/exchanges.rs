@@ -19,7 +19,9 @@ use crate::stage::{
 
 /// Short enough to be looked at as a challenge, like most messages of Redox.
 const BODY: usize = 2048;
-const PATIENCE: Duration = Duration::from_secs(60);
+/// For each step of a run. Two seconds of processor time for a start and ten for the requests are some minutes where
+/// others have the processor; what is counted is the same however long it takes.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// One kind of exchange.
 pub(crate) struct Exchange {
@@ -120,7 +122,7 @@ impl Exchange {
         let out = callgrind::file(&scene.folder, self.name, requests);
         let mut command = callgrind::command(&out);
         command.arg(&scene.program);
-        let mut gateway = Gateway::start_as(command, &scene.site)?;
+        let mut gateway = Gateway::start_as(command, &scene.site, PATIENCE)?;
         let resume = self.connection == Connection::Anew(HandshakeKind::Resumed);
         let target = Target::new(&scene.site, &gateway)?.resuming(resume);
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -27,17 +27,17 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts it with the site's configuration and waits until it listens.
     pub(crate) fn start(site: &Site) -> Result<Self> {
-        Self::start_as(Command::new(env!("CARGO_BIN_EXE_countersign")), site)
+        Self::start_as(Command::new(env!("CARGO_BIN_EXE_countersign")), site, START)
     }
 
     /// The same with a command line of one's own: a program, or one that runs another.
-    pub(crate) fn start_as(mut command: Command, site: &Site) -> Result<Self> {
+    pub(crate) fn start_as(mut command: Command, site: &Site, patience: Duration) -> Result<Self> {
         command
             .arg("run")
             .arg("-c")
             .arg(site.file())
             .stdin(Stdio::null());
-        Self::spawn(command)
+        Self::spawn(command, patience)
     }
 
     /// Starts it on a socket that is open already, handed over the way systemd does it (`man 3 sd_listen_fds`):
@@ -59,10 +59,10 @@ impl Gateway {
             ])
             .arg(site.file())
             .stdin(Stdio::from(OwnedFd::from(socket.try_clone()?)));
-        Self::spawn(command)
+        Self::spawn(command, START)
     }
 
-    fn spawn(mut command: Command) -> Result<Self> {
+    fn spawn(mut command: Command, patience: Duration) -> Result<Self> {
         on(Core::Gateway)?;
         let spawned = command
             .env(VARIABLE, TOKEN)
@@ -74,7 +74,7 @@ impl Gateway {
         let access = process.stdout.take().ok_or("no access log")?;
         let log = process.stderr.take().ok_or("no log")?;
         let (output, lines) = Output::watch(access, log);
-        match addresses(&lines) {
+        match addresses(&lines, patience) {
             Ok((address, admin)) => Ok(Self {
                 process,
                 address,
@@ -131,10 +131,10 @@ pub(crate) fn send(process: u32, signal: Signal) -> Result<()> {
 }
 
 /// Where it listens, as it says itself.
-fn addresses(lines: &Receiver<String>) -> Result<(SocketAddr, SocketAddr)> {
+fn addresses(lines: &Receiver<String>, patience: Duration) -> Result<(SocketAddr, SocketAddr)> {
     let (start, mut listening) = (Instant::now(), None);
     loop {
-        let line = match lines.recv_timeout(START.saturating_sub(start.elapsed())) {
+        let line = match lines.recv_timeout(patience.saturating_sub(start.elapsed())) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => {
                 return Err("the gateway did not start in time".into());
