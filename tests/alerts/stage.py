@@ -292,12 +292,13 @@ class Prometheus:
         with urllib.request.urlopen(url, timeout=30) as answer:
             return json.load(answer)["data"]
 
-    def value(self, query):
+    def value(self, query, otherwise=None):
+        """What it finds first; `otherwise` where there is nothing, or not yet."""
         try:
             result = self.get("query", query=query)["result"]
         except OSError:
-            return None
-        return float(result[0]["value"][1]) if result else None
+            return otherwise
+        return float(result[0]["value"][1]) if result else otherwise
 
     def look(self):
         """Notes which alerts are pending or firing."""
