@@ -11,9 +11,16 @@ import signal
 import socket
 import sys
 
-held = [socket.socket() for _ in range(int(sys.argv[1]))]
-for one in held:
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    one.bind(("127.0.0.1", 0))
-print(*(one.getsockname()[1] for one in held), flush=True)
-signal.pause()
+
+def hold():
+    """A socket that holds such a port."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
+
+
+if __name__ == "__main__":
+    all_held = [hold() for _ in range(int(sys.argv[1]))]
+    print(*(held.getsockname()[1] for held in all_held), flush=True)
+    signal.pause()

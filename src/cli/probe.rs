@@ -3,7 +3,7 @@
 //! Here are the arguments, the token and the authorities; what is tried and how it is judged is in the room `probe`.
 
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Read as _};
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -182,7 +182,9 @@ fn roots(arguments: &Probe) -> Result<Vec<CertificateDer<'static>>, Obstacle> {
             Ok(roots)
         };
     };
-    let bytes = read(path, "4 MiB", authorities)?;
+    let bytes = read(path, "4 MiB", |file| {
+        config::read_at_most(file, AUTHORITIES_CAP)
+    })?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
@@ -206,13 +208,4 @@ fn read(
         let help = "check the path, and whether this user may read it";
         (format!("cannot read {}: {error}", path.display()), help)
     })
-}
-
-fn authorities(file: File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(AUTHORITIES_CAP + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > AUTHORITIES_CAP) {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    Ok(bytes)
 }

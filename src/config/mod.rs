@@ -44,7 +44,7 @@ pub use compile::{AdminSpec, AuditKey, AuditSpec, CertificateInfo, Compiled, Log
 pub use diagnostic::{Finding, Severity};
 pub use effective::{Effective, differences};
 pub use environment::{Environment, Process, Unusable};
-pub use secret::read_secret;
+pub use secret::{read_at_most, read_secret};
 pub use words::{LogFormat, LogLevel};
 
 use std::cell::RefCell;

@@ -22,6 +22,9 @@ import urllib.parse
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests"))
+from ports import hold  # noqa: E402
+
 RULES = ROOT / "deploy/prometheus/countersign.rules.yaml"
 RUNBOOKS = ROOT / "deploy/runbooks"
 # Seconds until the state has to be there that something was done for.
@@ -83,18 +86,15 @@ class Processes:
 
 
 class Ports:
-    """Ports of loopback that nobody else is given as long as this lives: held by sockets that do not listen, beside which
-    servers get (SO_REUSEADDR). So what was stopped finds its port free when it starts again."""
+    """Ports of loopback that nobody else is given as long as this lives. So what was stopped finds its port free when it
+    starts again."""
 
     def __init__(self):
         self.held = []
 
     def one(self):
-        held = socket.socket()
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.bind(("127.0.0.1", 0))
-        self.held.append(held)
-        return held.getsockname()[1]
+        self.held.append(hold())
+        return self.held[-1].getsockname()[1]
 
 
 class Backend:

@@ -10,13 +10,22 @@ const FILE_CAP: u64 = 4 * 1024;
 /// # Errors
 /// When reading fails; of the kind `FileTooLarge` where there is more.
 pub fn read_secret(file: impl io::Read) -> io::Result<Vec<u8>> {
-    let mut secret = Vec::new();
-    file.take(FILE_CAP + 1).read_to_end(&mut secret)?;
-    if u64::try_from(secret.len()).is_ok_and(|length| length > FILE_CAP) {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
+    let mut secret = read_at_most(file, FILE_CAP)?;
     drop_line_break(&mut secret);
     Ok(secret)
+}
+
+/// Reads all of a file that has at most `cap` bytes.
+///
+/// # Errors
+/// When reading fails; of the kind `FileTooLarge` where there is more.
+pub fn read_at_most(file: impl io::Read, cap: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(cap + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > cap) {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
 }
 
 /// Drops the one line break that editors and shells put at the end of a file; it belongs to no secret.

@@ -7,7 +7,7 @@ mod content;
 mod key;
 mod rules;
 
-pub use content::read_secret;
+pub use content::{read_at_most, read_secret};
 pub(super) use key::audit_key;
 
 use std::fs::File;
